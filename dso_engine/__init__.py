@@ -1,0 +1,1 @@
+"""The DSO engine: market, phases, real-time price and the network model."""

@@ -1,0 +1,344 @@
+"""Dataclasses to lxml elements and back, compiled once per class from its declarations.
+
+Reading goes by namespace and local name in any order of children, since the schema has already checked the
+order; writing follows the order of the fields, which is the schema's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar, cast
+
+from lxml import etree
+
+from schemas.oadr20b.declare import NAMESPACES, A, Choice, E, clark, layout_of
+from schemas.oadr20b.errors import InvalidValue, NotModelled
+from schemas.oadr20b.model import AnyMessage
+from schemas.oadr20b.units import ItemBase
+from schemas.oadr20b.values import Element, Value, Write, item_base_value, leaf_value
+
+__all__ = ["MESSAGE_TYPES", "decode_element", "decode_message", "encode_element", "encode_message", "tag_of"]
+
+T = TypeVar("T")
+
+MESSAGE_TYPES: Final[tuple[type[AnyMessage], ...]] = typing.get_args(AnyMessage)
+PAYLOAD: Final = clark("oadr:oadrPayload")
+SIGNED_OBJECT: Final = clark("oadr:oadrSignedObject")
+_NSMAP: Final = {prefix: uri for prefix, uri in NAMESPACES.items() if prefix != "gml"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One compiled field of a class."""
+
+    name: str
+    tags: tuple[str, ...]
+    read: Callable[[Element], tuple[Any, ...]]
+    write: Write
+    many: bool
+    required: bool
+    nothing: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    name: str
+    attribute: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A compiled class."""
+
+    cls: type
+    fields: tuple[_Field, ...]
+    attributes: tuple[_Attribute, ...]
+    by_tag: dict[str, _Field]
+    inside: str
+    then: str
+
+
+def _class_value(cls: type, tag: str) -> Value:
+    def read(element: Element) -> Any:
+        return _read_class(cls, element)
+
+    def write(parent: Element, value: Any) -> None:
+        _fill(etree.SubElement(parent, tag), value)
+
+    return Value((tag,), read, write)
+
+
+def _value_of(kind: type, tag: str) -> Value:
+    return leaf_value(kind, tag) or _class_value(kind, tag)
+
+
+def _choice_value(kinds: tuple[type, ...]) -> Value:
+    if kinds == (ItemBase,):
+        return item_base_value()
+    values = {layout_of(kind).tag: _class_value(kind, layout_of(kind).tag) for kind in kinds}
+    by_class = {kind: values[layout_of(kind).tag] for kind in kinds}
+
+    def read(element: Element) -> Any:
+        return values[cast(str, element.tag)].read(element)
+
+    def write(parent: Element, value: Any) -> None:
+        by_class[type(value)].write(parent, value)
+
+    return Value(tuple(values), read, write)
+
+
+_PLANS: Final[dict[type, _Plan]] = {}
+"""Compiled once per class; a cache of what the declarations say, not state."""
+
+
+# --- fields ------------------------------------------------------------------------------------------------
+
+
+def _unwrap(hint: Any) -> tuple[tuple[type, ...], bool, bool]:
+    """Return (alternative types, is a tuple, may be None) of an annotation."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    optional = type(None) in kinds
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    if len(kinds) == 1 and typing.get_origin(kinds[0]) is tuple:
+        inner = typing.get_args(kinds[0])[0]
+        return (typing.get_args(inner) if isinstance(inner, types.UnionType) else (inner,)), True, optional
+    return kinds, False, optional
+
+
+def _descend(element: Element, tags: tuple[str, ...]) -> Element | None:
+    found: Element | None = element
+    for tag in tags:
+        found = found.find(tag) if found is not None else None
+    return found
+
+
+def _compile_path(name: str, path: str, hint: Any, default: Any) -> _Field:
+    kinds, many, optional = _unwrap(hint)
+    steps = path.split("/")
+    starred = [i for i, step in enumerate(steps) if step.endswith("*")]
+    tags = tuple(clark(step.rstrip("*")) for step in steps)
+    repeat = starred[0] if starred else len(tags) - 1
+    value = _value_of(kinds[0], tags[-1])
+    required = not many and not optional and default is dataclasses.MISSING
+    nothing = () if many else None
+    if not many:
+        return _Field(
+            name, tags[:1], _read_one(tags, value), _write_one(tags, value), False, required, nothing
+        )
+    return _Field(
+        name,
+        tags[:1],
+        _read_many(tags, repeat, value),
+        _write_many(tags, repeat, value),
+        True,
+        required,
+        None if optional else nothing,
+    )
+
+
+def _read_one(tags: tuple[str, ...], value: Value) -> Callable[[Element], tuple[Any, ...]]:
+    rest = tags[1:]
+    if not rest:
+        return lambda element: (value.read(element),)
+
+    def read(element: Element) -> tuple[Any, ...]:
+        found = _descend(element, rest)
+        return () if found is None else (value.read(found),)
+
+    return read
+
+
+def _write_one(tags: tuple[str, ...], value: Value) -> Write:
+    wrappers = tags[:-1]
+
+    def write(parent: Element, content: Any) -> None:
+        for tag in wrappers:
+            parent = etree.SubElement(parent, tag)
+        value.write(parent, content)
+
+    return write
+
+
+def _read_many(tags: tuple[str, ...], repeat: int, value: Value) -> Callable[[Element], tuple[Any, ...]]:
+    above, inner = tags[1:repeat], tags[repeat + 1 :]
+
+    def items(element: Element) -> tuple[Any, ...]:
+        if repeat == 0:
+            candidates: list[Element] = [element]
+        else:
+            holder = _descend(element, above)
+            candidates = [] if holder is None else list(holder.iterchildren(tags[repeat]))
+        found = (_descend(candidate, inner) for candidate in candidates)
+        return tuple(value.read(each) for each in found if each is not None)
+
+    return items
+
+
+def _write_many(tags: tuple[str, ...], repeat: int, value: Value) -> Write:
+    outer, inner = tags[:repeat], tags[repeat:-1]
+
+    def write(parent: Element, content: Any) -> None:
+        for tag in outer:
+            parent = etree.SubElement(parent, tag)
+        for each in content:
+            below = parent
+            for tag in inner:
+                below = etree.SubElement(below, tag)
+            value.write(below, each)
+
+    return write
+
+
+def _compile_choice(name: str, hint: Any, default: Any) -> _Field:
+    kinds, many, optional = _unwrap(hint)
+    value = _choice_value(kinds)
+    required = not many and not optional and default is dataclasses.MISSING
+
+    def write(parent: Element, content: Any) -> None:
+        for each in content if many else (content,):
+            value.write(parent, each)
+
+    return _Field(name, value.tags, lambda e: (value.read(e),), write, many, required, () if many else None)
+
+
+def _plan(cls: type) -> _Plan:
+    plan = _PLANS.get(cls)
+    if plan is None:
+        plan = _PLANS[cls] = _compile(cls)
+    return plan
+
+
+def _compile(cls: type) -> _Plan:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields: list[_Field] = []
+    attributes: list[_Attribute] = []
+    for field in dataclasses.fields(cls):
+        hint, marker = typing.get_args(hints[field.name])[:2]
+        assert typing.get_origin(hints[field.name]) is Annotated
+        match marker:
+            case A(name=name):
+                attributes.append(_Attribute(field.name, clark(name)))
+            case E(path=path):
+                fields.append(_compile_path(field.name, path, hint, field.default))
+            case Choice():
+                fields.append(_compile_choice(field.name, hint, field.default))
+    layout = layout_of(cls)
+    by_tag = {tag: field for field in fields for tag in field.tags}
+    return _Plan(cls, tuple(fields), tuple(attributes), by_tag, layout.inside, layout.then)
+
+
+# --- classes -----------------------------------------------------------------------------------------------
+
+
+def _read_class(cls: type, element: Element) -> Any:
+    plan = _plan(cls)
+    values: dict[str, Any] = {field.name: field.nothing for field in plan.fields}
+    holder = element
+    if plan.inside:
+        inner = element.find(plan.inside)
+        if inner is None:
+            raise InvalidValue(f"{etree.QName(element).localname} without its {plan.inside}")
+        holder = inner
+    for child in holder:
+        if not isinstance(child.tag, str):
+            continue  # a comment or a processing instruction
+        field = plan.by_tag.get(child.tag)
+        if field is None:
+            raise NotModelled(f"{child.tag} in {etree.QName(element).localname}")
+        found = field.read(child)
+        if field.many:
+            values[field.name] = (values[field.name] or ()) + found
+        elif found:
+            values[field.name] = found[0]
+    for attribute in plan.attributes:
+        values[attribute.name] = element.get(attribute.attribute)
+    for field in plan.fields:
+        if field.required and values[field.name] is None:
+            raise InvalidValue(f"{etree.QName(element).localname} without {field.name}")
+    return cls(**values)
+
+
+def _fill(element: Element, value: Any) -> None:
+    plan = _plan(type(value))
+    for attribute in plan.attributes:
+        text = getattr(value, attribute.name)
+        if text is not None:
+            element.set(attribute.attribute, text)
+    holder = etree.SubElement(element, plan.inside) if plan.inside else element
+    for field in plan.fields:
+        content = getattr(value, field.name)
+        if content is not None:
+            field.write(holder, content)
+    if plan.then:
+        etree.SubElement(element, plan.then)
+
+
+def tag_of(cls: type[AnyMessage]) -> str:
+    """Return a message class's element in Clark notation."""
+    return layout_of(cls).tag
+
+
+_BY_TAG: Final = {tag_of(cls): cls for cls in MESSAGE_TYPES}
+
+
+def decode_element(cls: type[T], element: Element) -> T:
+    """Return the dataclass an element stands for.
+
+    Raises:
+        InvalidValue: if a value cannot be represented or a required part is missing.
+        NotModelled: if the element has a part this model leaves out on purpose.
+    """
+    return cast(T, _read_class(cls, element))
+
+
+def encode_element(value: object, tag: str) -> Element:
+    """Return a dataclass as an element of the given name (Clark notation).
+
+    Raises:
+        InvalidValue: if a text holds a character XML cannot carry or a number is out of range.
+    """
+    root = etree.Element(tag, nsmap=_NSMAP)
+    _fill(root, value)
+    return root
+
+
+def decode_message(payload: Element) -> AnyMessage:
+    """Return the message inside an ``oadrPayload`` that has been validated.
+
+    Raises:
+        InvalidValue: as :func:`decode_element`.
+        NotModelled: as :func:`decode_element`, and if there is not exactly one known message.
+    """
+    signed = payload.find(SIGNED_OBJECT)
+    if payload.tag != PAYLOAD or signed is None:
+        raise NotModelled(
+            f"the root is {etree.QName(payload).localname}, not an oadrPayload with an oadrSignedObject"
+        )
+    return decode_signed_object(signed)
+
+
+def decode_signed_object(signed: Element) -> AnyMessage:
+    """Return the one message of an ``oadrSignedObject``; what a verified signature covered is passed here."""
+    children = [child for child in signed if isinstance(child.tag, str)]
+    cls = _BY_TAG.get(cast(str, children[0].tag)) if len(children) == 1 else None
+    if cls is None:
+        raise NotModelled("an oadrSignedObject holds exactly one known message")
+    return cast(AnyMessage, _read_class(cls, children[0]))
+
+
+def encode_message(message: AnyMessage, signed_object_id: str | None = None) -> Element:
+    """Return a message wrapped in ``oadrPayload/oadrSignedObject`` (always wrapped, G4).
+
+    Raises:
+        InvalidValue: as :func:`encode_element`.
+    """
+    payload = etree.Element(PAYLOAD, nsmap=_NSMAP)
+    signed = etree.SubElement(payload, SIGNED_OBJECT)
+    if signed_object_id is not None:
+        signed.set("Id", signed_object_id)
+    _fill(etree.SubElement(signed, tag_of(type(message))), message)
+    return payload

@@ -1,0 +1,164 @@
+"""Simple types of the schema: date-time and duration, with the arithmetic the standard needs.
+
+Source: XSD oadr_xcal_20b.xsd DateTimeType and DurationValueType; rules 1 and 47.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Self
+
+from schemas.oadr20b.errors import InvalidValue
+
+__all__ = ["Duration", "format_datetime", "parse_datetime"]
+
+_DATETIME: Final = re.compile(
+    r"\+?(?P<date>\d{4}-\d\d-\d\d)T(?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d)(?:\.\d*)?Z?", re.ASCII
+)
+_DURATION: Final = re.compile(
+    r"(?P<sign>[+-])?P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)D)?T?"
+    r"(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?"
+    r"|(?P<weeks>\d+)W",
+    re.ASCII,
+)
+_MAX_DIGITS: Final = 9
+"""More digits than this in one component is beyond any calendar; the bound keeps arithmetic finite."""
+
+
+def parse_datetime(text: str) -> datetime:
+    """Return the instant of an XSD DateTimeType, aware, in UTC, whole seconds.
+
+    A fraction is accepted and dropped, a missing ``Z`` is read as UTC (rule 1; the check of the rule itself
+    is a separate matter).
+
+    Raises:
+        InvalidValue: if the text is no date-time or lies outside the years 1 to 9999.
+    """
+    match = _DATETIME.fullmatch(text.strip())
+    if match is None:
+        raise InvalidValue(f"not a UTC date-time: {text!r}")
+    try:
+        day = datetime.fromisoformat(match["date"]).replace(tzinfo=UTC)
+        hour, minute, second = int(match["h"]), int(match["m"]), int(match["s"])
+        if hour == 24 and minute == second == 0:  # XML Schema's way to write midnight at the end of a day
+            return day + timedelta(days=1)
+        return day.replace(hour=hour, minute=minute, second=second)
+    except (ValueError, OverflowError) as err:
+        raise InvalidValue(f"not a date-time we can represent: {text!r}") from err
+
+
+def format_datetime(when: datetime) -> str:
+    """Return an aware instant as ``2018-05-16T10:20:00Z``; sub-second parts are dropped (rule 1).
+
+    Raises:
+        InvalidValue: if the instant has no time zone.
+    """
+    if when.tzinfo is None:
+        raise InvalidValue(f"naive date-time: {when!r}")
+    utc = when.astimezone(UTC)
+    return utc.replace(tzinfo=None, microsecond=0).isoformat() + "Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duration:
+    """An ISO 8601 duration with its calendar parts kept apart, so that months stay months.
+
+    Source: XSD DurationValueType; all parts are whole numbers (rule 1).
+    """
+
+    negative: bool = False
+    years: int = 0
+    months: int = 0
+    days: int = 0
+    hours: int = 0
+    minutes: int = 0
+    seconds: int = 0
+
+    def __post_init__(self) -> None:
+        parts = (self.years, self.months, self.days, self.hours, self.minutes, self.seconds)
+        if any(part < 0 or part >= 10**_MAX_DIGITS for part in parts):
+            raise InvalidValue(f"a part of the duration is out of range: {parts}")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the duration a text stands for.
+
+        Raises:
+            InvalidValue: if the text is no duration or a part has more than nine digits.
+        """
+        match = _DURATION.fullmatch(text.strip())
+        if match is None:
+            raise InvalidValue(f"not a duration: {text!r}")
+        groups = match.groupdict()
+        if any(
+            value and len(value.lstrip("0")) > _MAX_DIGITS for key, value in groups.items() if key != "sign"
+        ):
+            raise InvalidValue(f"duration out of range: {text!r}")
+        if groups["weeks"]:
+            return cls(days=7 * int(groups["weeks"]))
+        number = {key: int(value or 0) for key, value in groups.items() if key not in ("sign", "weeks")}
+        return cls(negative=groups["sign"] == "-", **number)
+
+    @classmethod
+    def of(cls, delta: timedelta) -> Self:
+        """Return the duration of a timedelta in days, hours, minutes and seconds.
+
+        Raises:
+            InvalidValue: if the timedelta has a part below one second.
+        """
+        if delta.microseconds:
+            raise InvalidValue(f"durations are whole seconds: {delta!r}")
+        total = abs(delta)
+        minutes, seconds = divmod(total.seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return cls(
+            negative=delta < timedelta(0), days=total.days, hours=hours, minutes=minutes, seconds=seconds
+        )
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the duration is zero, which in an active period means open-ended (rule 47)."""
+        return not (self.years or self.months or self.days or self.hours or self.minutes or self.seconds)
+
+    def timedelta(self) -> timedelta:
+        """Return the exact length.
+
+        Raises:
+            InvalidValue: if the duration has years or months, whose length depends on the date.
+        """
+        if self.years or self.months:
+            raise InvalidValue(f"{self} has no fixed length")
+        try:
+            length = timedelta(days=self.days, hours=self.hours, minutes=self.minutes, seconds=self.seconds)
+        except OverflowError as err:
+            raise InvalidValue(f"{self} is too long") from err
+        return -length if self.negative else length
+
+    def after(self, start: datetime) -> datetime:
+        """Return the instant that lies this duration after ``start``, by calendar arithmetic.
+
+        Raises:
+            InvalidValue: if the result lies outside the years 1 to 9999.
+        """
+        sign = -1 if self.negative else 1
+        try:
+            month0 = start.year * 12 + start.month - 1 + sign * (self.years * 12 + self.months)
+            year, month = divmod(month0, 12)
+            day = min(start.day, calendar.monthrange(year, month + 1)[1])
+            moved = start.replace(year=year, month=month + 1, day=day)
+            rest = timedelta(days=self.days, hours=self.hours, minutes=self.minutes, seconds=self.seconds)
+            return moved + sign * rest
+        except (ValueError, OverflowError) as err:
+            raise InvalidValue(f"{start.isoformat()} plus {self} is outside the calendar") from err
+
+    def __str__(self) -> str:
+        date = "".join(f"{n}{u}" for n, u in ((self.years, "Y"), (self.months, "M"), (self.days, "D")) if n)
+        time = "".join(
+            f"{n}{u}" for n, u in ((self.hours, "H"), (self.minutes, "M"), (self.seconds, "S")) if n
+        )
+        if not date and not time:
+            return "PT0S"
+        return f"{'-' if self.negative else ''}P{date}{'T' + time if time else ''}"

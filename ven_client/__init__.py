@@ -1,0 +1,1 @@
+"""OpenADR 2.0b virtual end node and the home behind it."""

@@ -1,0 +1,219 @@
+"""The linear programme of a home with a battery: (4.4) to (4.6), corrected. The only file that touches cvxpy.
+
+One formulation serves the offer, the commitment and the plan without a market; they differ in parameters only::
+
+    min  sum a_buy * buy - a_sell * sell + tie * (dis + cha) + penalty * |e_T - e_end| + 2 * penalty * spill
+    s.t. buy - sell - spill + dis - cha = gap                gap = load - pv - cleared volume
+         e_t = e_{t-1} - dis_t + cha_t                       errata 1
+         low_t <= e_t <= high_t
+         0 <= buy <= buy_max, 0 <= sell <= sell_max          errata 3, 7
+         0 <= dis, cha <= power * dt;  sum dis, sum cha <= budgets        errata 2
+
+It always has a solution. ``spill`` gives back market energy that the battery cannot take after all, at the cost of
+a penalty: bought energy is never planned to be resold (errata 3), but a volume that was rounded, or a battery that
+real time moved since the offer, must not make the problem infeasible. A battery that real time left outside the
+market's range is brought back as fast as the home's own use allows: ``low_t`` and ``high_t`` follow that path.
+The end-of-day target is soft for the same reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cvxpy as cp
+import numpy as np
+from numpy.typing import NDArray
+
+from ven_client.hems.model import SLOTS_PER_HOUR, Battery, HomeParameters, Horizon, PlanFailed, Series
+
+FloatArray = NDArray[np.float64]
+
+PENALTY_FACTOR: Final = 10.0
+"""Penalties are this many times the largest price: high enough to be exact, low enough to stay well scaled."""
+
+SOLVER_OPTIONS: Final = {
+    "solver": "simplex",
+    "threads": 1,
+    "random_seed": 0,
+    "primal_feasibility_tolerance": 1e-9,
+    "dual_feasibility_tolerance": 1e-9,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Cost of energy bought and value of energy sold per slot of the horizon, c/kWh."""
+
+    buy_c_per_kwh: Series
+    sell_c_per_kwh: Series
+    """At most the buying price in every slot (errata 4)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The optimum: battery energy (+ discharge) and stored energy at the end of each slot, kWh; its cost, c."""
+
+    battery_kwh: Series
+    energy_kwh: Series
+    cost_c: float
+    """Value of the objective, with tie-break and penalties."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """Right-hand sides of one call, kWh per slot."""
+
+    gap: FloatArray
+    buy_max: FloatArray
+    sell_max: FloatArray
+    spill_max: FloatArray
+    low: FloatArray
+    high: FloatArray
+    charge_budget: float
+    discharge_budget: float
+
+
+def _terms(home: HomeParameters, battery: Battery, horizon: Horizon, volumes_kwh: FloatArray) -> _Terms:
+    """Bounds of (4.4c) to (4.4f), corrected by errata 1, 3 and 7; see the module's text for the rest."""
+    passive = np.asarray(horizon.load_kwh) - np.asarray(horizon.pv_kwh)
+    gap = passive - volumes_kwh
+    surplus = np.maximum(0.0, -passive)
+    # A home may always import its own load and export its own production; only plans obey the contract.
+    buy_max = np.maximum(0.0, np.maximum(home.contract_kwh, passive) - volumes_kwh)
+    # What was sold on the market leaves less to sell for the feed-in price; what was bought adds nothing.
+    sell_max = np.minimum(surplus, np.maximum(0.0, -gap))
+    charge_budget = max(0.0, horizon.charge_budget_kwh)
+    discharge_budget = max(0.0, horizon.discharge_budget_kwh)
+    down = np.cumsum(np.clip(gap, 0.0, battery.slot_limit_kwh))
+    up = np.cumsum(np.clip(buy_max - gap, 0.0, battery.slot_limit_kwh))
+    return _Terms(
+        gap=gap,
+        buy_max=buy_max,
+        sell_max=sell_max,
+        spill_max=np.maximum(0.0, -gap) - sell_max,
+        low=np.minimum(battery.e_market_low_kwh, horizon.e0_kwh + np.minimum(charge_budget, up)),
+        high=np.maximum(battery.e_market_high_kwh, horizon.e0_kwh - np.minimum(discharge_budget, down)),
+        charge_budget=charge_budget,
+        discharge_budget=discharge_budget,
+    )
+
+
+class _Program:
+    """The programme compiled for one horizon length; parameters are filled on every call."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        spilling = min(slots, SLOTS_PER_HOUR)
+        self._gap = cp.Parameter(slots)
+        self._a_buy, self._a_sell = cp.Parameter(slots), cp.Parameter(slots)
+        self._buy_max, self._sell_max = cp.Parameter(slots, nonneg=True), cp.Parameter(slots, nonneg=True)
+        self._spill_max = cp.Parameter(spilling, nonneg=True)
+        self._low, self._high = cp.Parameter(slots), cp.Parameter(slots)
+        self._power = cp.Parameter(nonneg=True)
+        self._charge_budget, self._discharge_budget = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
+        self._e0, self._e_end = cp.Parameter(), cp.Parameter()
+        self._tie, self._penalty = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
+        self._energy = cp.Variable(slots)
+        self._problem = self._formulate(spilling)
+
+    def _formulate(self, spilling: int) -> cp.Problem:
+        slots = self._slots
+        buy, sell = cp.Variable(slots, nonneg=True), cp.Variable(slots, nonneg=True)
+        discharge, charge = cp.Variable(slots, nonneg=True), cp.Variable(slots, nonneg=True)
+        spill = cp.Variable(spilling, nonneg=True)
+        over, under = cp.Variable(nonneg=True), cp.Variable(nonneg=True)
+        spilled = cp.hstack([spill, np.zeros(slots - spilling)]) if slots > spilling else spill
+        before = cp.hstack([self._e0, self._energy[:-1]])
+        cost = (
+            self._a_buy @ buy
+            - self._a_sell @ sell
+            + self._tie * (cp.sum(discharge) + cp.sum(charge))
+            + self._penalty * (over + under + 2.0 * cp.sum(spill))
+        )
+        constraints = [
+            buy - sell - spilled + discharge - charge == self._gap,
+            self._energy == before - discharge + charge,
+            self._energy >= self._low,
+            self._energy <= self._high,
+            self._energy[slots - 1] - over + under == self._e_end,
+            buy <= self._buy_max,
+            sell <= self._sell_max,
+            spill <= self._spill_max,
+            discharge <= self._power,
+            charge <= self._power,
+            cp.sum(discharge) <= self._discharge_budget,
+            cp.sum(charge) <= self._charge_budget,
+        ]
+        return cp.Problem(cp.Minimize(cost), constraints)
+
+    def solve(
+        self, home: HomeParameters, battery: Battery, horizon: Horizon, prices: Prices, terms: _Terms
+    ) -> Schedule:
+        """Fill the parameters, solve, and return a schedule that obeys the bounds exactly."""
+        largest = max(map(abs, (*prices.buy_c_per_kwh, *prices.sell_c_per_kwh)))
+        self._gap.value = terms.gap
+        self._a_buy.value = np.asarray(prices.buy_c_per_kwh)
+        self._a_sell.value = np.asarray(prices.sell_c_per_kwh)
+        self._buy_max.value, self._sell_max.value = terms.buy_max, terms.sell_max
+        self._spill_max.value = terms.spill_max[:SLOTS_PER_HOUR]
+        self._low.value, self._high.value = terms.low, terms.high
+        self._power.value = battery.slot_limit_kwh
+        self._charge_budget.value = terms.charge_budget
+        self._discharge_budget.value = terms.discharge_budget
+        self._e0.value, self._e_end.value = horizon.e0_kwh, horizon.e_end_kwh
+        self._tie.value = home.tie_break_c_per_kwh
+        self._penalty.value = PENALTY_FACTOR * (largest + 1.0)
+        try:
+            # A cold start: with a warm one the optimum among equals would depend on the home solved before.
+            self._problem.solve(solver=cp.HIGHS, warm_start=False, highs_options=dict(SOLVER_OPTIONS))
+        except cp.error.SolverError as err:
+            raise PlanFailed(str(err), self._slots) from err
+        if self._problem.status != cp.OPTIMAL:
+            raise PlanFailed(str(self._problem.status), self._slots)
+        energy = np.clip(np.asarray(self._energy.value, dtype=np.float64), terms.low, terms.high)
+        battery_kwh = -np.diff(energy, prepend=horizon.e0_kwh)
+        return Schedule(
+            battery_kwh=tuple(battery_kwh.tolist()),
+            energy_kwh=tuple(energy.tolist()),
+            cost_c=float(self._problem.value),
+        )
+
+
+class Planner:
+    """Compiled programmes, one per horizon length; one planner may serve all homes of a thread.
+
+    The same input gives the same output bit for bit, whatever was planned before.
+    """
+
+    def __init__(self) -> None:
+        self._programs: dict[int, _Program] = {}
+
+    def schedule(
+        self,
+        home: HomeParameters,
+        battery: Battery,
+        horizon: Horizon,
+        prices: Prices,
+        volumes_kwh: Series = (),
+    ) -> Schedule:
+        """The cheapest use of the battery over the horizon.
+
+        Args:
+            home: Contract and tie-break; its battery is given apart because the programme needs one.
+            battery: The battery.
+            horizon: Forecasts, stored energy and budgets.
+            prices: Per slot of the horizon, c/kWh.
+            volumes_kwh: Cleared market volumes of the first slots, kWh, + bought; the rest counts as zero.
+
+        Raises:
+            PlanFailed: if the solver ends with a status other than optimal.
+
+        Source: thesis (4.4) to (4.6), corrected: see mechanisms.md 1, errata 1 to 7, and 3.
+        """
+        volumes = np.zeros(horizon.slots)
+        volumes[: len(volumes_kwh)] = volumes_kwh
+        program = self._programs.get(horizon.slots)
+        if program is None:
+            program = self._programs[horizon.slots] = _Program(horizon.slots)
+        return program.solve(home, battery, horizon, prices, _terms(home, battery, horizon, volumes))
