@@ -12,18 +12,10 @@ share of the bound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 from math import isfinite
 
 from dso_engine.game import FlowBounds
-
-
-class Direction(Enum):
-    """Which bound of a PCC is meant."""
-
-    EXPORT = "export"
-    IMPORT = "import"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,33 +51,28 @@ class Feedback:
 
     def step(
         self,
-        tightening: Tightening,
-        direction: Direction,
+        tightened_kw: float,
         *,
         bound_kw: float,
         stress_ratio: float,
         obeys: bool,
         saturated: bool,
-    ) -> Tightening:
-        """Tightening after one more estimate.
+    ) -> float:
+        """Tightening of one bound after one more estimate, kW.
 
         Args:
-            tightening: So far.
-            direction: The bound that limits the violation.
+            tightened_kw: So far, kW.
             bound_kw: That bound before feedback, kW; an infinite one is left alone.
             stress_ratio: Worst deviation or loading over its limit in this direction; 1 is at the limit.
             obeys: Whether the measured flow obeys the tightened bound (within the law's tolerance).
             saturated: Whether the price of the PCC is exhausted.
         """
         if not isfinite(bound_kw) or not obeys or saturated:
-            return tightening
+            return tightened_kw
         if stress_ratio > 1.0:
             change_kw = self.gain * (stress_ratio - 1.0) * abs(bound_kw)
         elif stress_ratio < self.relax_below:
             change_kw = self.gain * (stress_ratio - self.relax_below) * abs(bound_kw)
         else:
-            return tightening
-        ceiling_kw = self.max_share * abs(bound_kw)
-        if direction is Direction.EXPORT:
-            return replace(tightening, export_kw=min(max(tightening.export_kw + change_kw, 0.0), ceiling_kw))
-        return replace(tightening, import_kw=min(max(tightening.import_kw + change_kw, 0.0), ceiling_kw))
+            return tightened_kw
+        return min(max(tightened_kw + change_kw, 0.0), self.max_share * abs(bound_kw))

@@ -251,13 +251,13 @@ def _build(file: NetworkFile) -> Network:
     for role, bus in (("HV", transformer.hv_bus), ("LV", transformer.lv_bus)):
         if bus not in feeder_of:
             raise InvalidFeeder(f"{role} side of the transformer is on unknown bus {bus}")
-    if file.mv_source.bus != transformer.hv_bus:
-        raise InvalidFeeder(f"source is on {file.mv_source.bus}, the transformer on {transformer.hv_bus}")
+    source = file.mv_source
+    if source.bus != transformer.hv_bus:
+        raise InvalidFeeder(f"source is on {source.bus}, the transformer on {transformer.hv_bus}")
     ordered = _tree(segments, transformer.lv_bus, set(feeder_of) - {transformer.hv_bus})
     feeders = tuple(sorted({link.feeder for link in file.links}))
     if len(feeders) != len(file.links):
         raise InvalidFeeder("a feeder needs exactly one link to the busbar")
-    source = file.mv_source
     return Network(
         name=file.name,
         frequency_hz=file.frequency_hz,

@@ -37,7 +37,7 @@ class BatchState:
     transformer_s_kva: FloatArray
     """Sum of the phases' apparent power, (batch,)."""
     transformer_loading: FloatArray
-    """Loading over rating as in `GridState.transformer_loading_pct`, (batch,)."""
+    """Loading over rating; the largest of a row is `GridState.transformer_loading_pct`; (batch, phase)."""
     pcc_p_kw: FloatArray
     """Net import at the feeder heads, (batch, feeder, phase)."""
 

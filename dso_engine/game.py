@@ -12,9 +12,9 @@ Units and signs::
     export risk    flow below c_lo: the flow must rise, so u must fall below zero
     import risk    flow above c_hi: the flow must fall, so u must rise above zero
 
-The price is zero unless a bound needs it (complementarity, errata 21): at u = 0 every flow inside the bounds is
-an equilibrium, at u < 0 only the flow c_lo is, at u > 0 only c_hi. `Aim` puts that into one monotone
-function.
+The price is zero unless a bound needs it (complementarity, errata 21): at u = 0 every flow inside the
+bounds is an equilibrium, at u < 0 only the flow c_lo is, at u > 0 only c_hi. `Aim` puts that into one
+monotone function.
 
 Caller's duties: a measurement handed to `Law.step` belongs to the version of the price in the state (every
 home has fetched it, or counts as silent, signals.md); the flow is projected to the end of the slot with
@@ -54,9 +54,7 @@ class FlowBounds:
             raise ValueError(f"empty flow bounds [{self.c_lo_kw}, {self.c_hi_kw}] kW")
 
     def violation_kw(self, flow_kw: float) -> float:
-        """Signed violation in kW: negative beyond the export bound, positive beyond the import bound, else
-        0.
-        """
+        """Violation in kW: negative beyond the export bound, positive beyond the import bound, else 0."""
         if flow_kw < self.c_lo_kw:
             return flow_kw - self.c_lo_kw
         return max(flow_kw - self.c_hi_kw, 0.0)
@@ -156,8 +154,7 @@ class Law(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """Where the flow should go at a given price, as one monotone function of u with its zero at the
-    equilibrium.
+    """Where the flow should go at a price, as a monotone function of u that is zero at the equilibrium.
 
     Attributes:
         bounds: The bounds now.
@@ -170,20 +167,18 @@ class Aim:
     def gap_kw(self, u_millicent: int, flow_kw: float) -> float:
         """How far the flow lies above the aim: positive asks for a higher price, negative for a lower one.
 
-        Non-increasing in u along any non-increasing A(u). At u = 0 it is zero everywhere inside the bounds, so no
-        search pushes the price past zero to make use of headroom. Infinite where the price has no bound to
-        serve.
+        Non-increasing in u along any non-increasing A(u). At u = 0 it is zero everywhere inside the bounds,
+        so no search pushes the price past zero to make use of headroom. Infinite where the price has no
+        bound to serve.
         """
         if u_millicent == 0 and self.bounds.violation_kw(flow_kw) == 0.0:
             return 0.0
-        return flow_kw - (
-            self.export_aim_kw if self._serves_export(u_millicent, flow_kw) else self.import_aim_kw
-        )
+        if self._serves_export(u_millicent, flow_kw):
+            return flow_kw - self.export_aim_kw
+        return flow_kw - self.import_aim_kw
 
     def beyond_kw(self, u_millicent: int, flow_kw: float) -> float:
-        """Over-control of a non-zero price, kW: how far the flow is inside the bound the price serves (0 at
-        u = 0).
-        """
+        """Over-control of a non-zero price: how far inside the bound it serves the flow is, kW."""
         if u_millicent == 0:
             return 0.0
         if u_millicent < 0:

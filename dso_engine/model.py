@@ -32,7 +32,7 @@ MILLICENT_PER_EUR: Final = 100_000
 
 
 class Phase(IntEnum):
-    """Phase conductor; the value is the column of every ``[..., phase]`` array. On the wire it is value + 1."""
+    """Phase conductor; the value is the column of every ``[..., phase]`` array, on the wire value + 1."""
 
     A = 0
     B = 1
@@ -81,7 +81,7 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Operating limits of the network; thermal ratings are in the network file (mechanisms.md 9, defaults)."""
+    """Operating limits of the network; thermal ratings are in its file (mechanisms.md 9, defaults)."""
 
     v_nominal_v: float = 400.0 / 3.0**0.5
     v_band: float = 0.10

@@ -1,8 +1,8 @@
 """The model of record: pandapower's unbalanced power flow. The only file that imports pandapower.
 
-The recipe of grid-model.md 2, each line of it worth volts: source impedance as a line of 1 km, Dyn transformer
-without magnetising branch and its iron loss as a shunt at the busbar, zero-sequence impedances of the
-neutral-return reduction, one asymmetric load per home.
+The recipe of grid-model.md 2, each line of it worth volts: source impedance as a line of 1 km, Dyn
+transformer without magnetising branch and its iron loss as a shunt at the busbar, zero-sequence impedances of
+the neutral-return reduction, one asymmetric load per home.
 
 Repeated solves reuse pandapower's internal case (``recycle``), which refreshes only P and Q: that is all that
 ever changes here, a change of phase moves P and Q to another column. Every solve starts flat, so the answer
@@ -11,12 +11,14 @@ depends on the injections alone and not, not even in the last bit, on what was s
 
 from __future__ import annotations
 
+import warnings
 from typing import Final
 
 import numpy as np
 import pandapower as pp
 import pandas as pd
 from pandapower.pypower.idx_bus import VA, VM
+from scipy.sparse.linalg import MatrixRankWarning
 
 from dso_engine.errors import InvalidFeeder, PowerFlowDiverged
 from dso_engine.feeder import Network, Segment
@@ -186,7 +188,8 @@ class PandapowerFlow:
                 self._net[case]["bus"][:, VM] = 1.0
                 self._net[case]["bus"][:, VA] = 0.0
         # A diverging solve overflows on its way; what comes of it is judged by NaN, not by warnings.
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", MatrixRankWarning)
             pp.runpp_3ph(self._net, init="flat", recycle=_RECYCLE)
 
     def _state(self) -> GridState:

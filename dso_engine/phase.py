@@ -6,8 +6,8 @@ squared negative-sequence current in kW, not the VUF along the feeder. Flows of 
 into the base (errata 17).
 
 **Ties.** Powers are rounded to 0.1 W and mu to 1e-8 kW2 first; from there all comparisons are between
-integers. So "equal cost" has one meaning, a tie is the same on every machine, and the optimum is exact for the
-rounded powers (whole Wh per slot are multiples of 6 W and are not changed by the rounding).
+integers. So "equal cost" has one meaning, a tie is the same on every machine, and the optimum is exact for
+the rounded powers (whole Wh per slot are multiples of 6 W and are not changed by the rounding).
 
 Up to seven switches all 3^E allocations are enumerated. Above, meet in the middle: J depends on (F_a, F_b)
 only and is a squared distance after a linear map, so for each allocation of the first half the best second

@@ -86,6 +86,8 @@ class GridState:
     """Sum over the phases of the apparent power at the low-voltage terminals."""
     transformer_loading_pct: float
     """The larger of that sum over the rating and the highest winding current over its rated current."""
+    transformer_i_n_a: float
+    """Current in the transformer's neutral, amperes."""
     pcc_p_kw: FloatArray
     """Net import at the feeder head: homes plus losses of the feeder without its link; (feeder, phase)."""
     pcc_q_kvar: FloatArray
@@ -191,7 +193,7 @@ def vuf_pct(v: ComplexArray) -> FloatArray:
 
 
 def transformer_loading(network: Network, v_busbar: ComplexArray, i: ComplexArray) -> FloatArray:
-    """Loading of the transformer over its rating.
+    """Loading of the transformer over its rating, seen from each phase.
 
     Args:
         network: Holds the ratings.
@@ -199,11 +201,12 @@ def transformer_loading(network: Network, v_busbar: ComplexArray, i: ComplexArra
         i: Current out of the terminals, amperes, (..., phase).
 
     Returns:
-        The larger of sum |S| over the rating and of winding current over rated current, shape (...).
+        The larger of sum |S| over the rating and of the phase's winding current over rated current,
+        shape (..., phase).
     """
     rating = network.transformer
-    s_kva = np.abs(v_busbar * i).sum(axis=-1) / 1e3
-    winding = np.abs(i).max(axis=-1) / rating.i_rated_a
+    s_kva = np.abs(v_busbar * i).sum(axis=-1, keepdims=True) / 1e3
+    winding = np.abs(i) / rating.i_rated_a
     return np.asarray(np.maximum(s_kva / rating.s_rated_kva, winding), dtype=np.float64)
 
 
@@ -244,7 +247,8 @@ def grid_state(network: Network, phasors: Phasors, transformer_loss_kw: float) -
         transformer_p_kw=s_transformer.real,
         transformer_q_kvar=s_transformer.imag,
         transformer_s_kva=float(np.abs(s_transformer).sum()),
-        transformer_loading_pct=100.0 * float(loading),
+        transformer_loading_pct=100.0 * float(loading.max()),
+        transformer_i_n_a=float(np.abs(phasors.i_transformer.sum())),
         pcc_p_kw=s_head.real,
         pcc_q_kvar=s_head.imag,
         pcc_v_v=np.abs(v[heads + 1]),

@@ -4,17 +4,16 @@ It looks for the zero of `Aim.gap_kw`, a non-increasing function of the price, f
 
 1. Bracket. Of the samples kept, the highest price whose gap is positive and the lowest whose gap is
    negative enclose the zero, for any homes with strongly convex costs. Signs are taken against the bounds
-   of now, so a bound that moves re-sorts what is known instead of throwing it away. A sample that
-   contradicts the newest one (a flow that rose with the price) is stale, the homes have changed, and is
-   dropped.
+   of now, so a bound that moves re-sorts what is known instead of throwing it away. Where samples
+   contradict each other the homes have changed (or noise was seen), and only the newest counts.
 2. Step. The secant through the last two measurements; the chord of the bracket where that secant leaves the
    bracket; the middle at every fourth bracketed step, which bounds the worst case. Without a bracket the
    step grows at most `growth` times, so a flat stretch (homes on a kink of their tariff) is crossed in a
    few steps.
 3. Kink. A step never crosses u = 0 without stopping there: headroom is not pursued with a price.
-4. Hold. Inside the tolerance the price rests; outside it moves by a share of the secant step (integral),
-   which averages measurement noise. A large gap starts the approach again, from this measurement and the
-   known slope.
+4. Hold. On the safe side of the bound and within the tolerance the price rests; else it moves by a share of
+   the secant step (integral), which averages measurement noise. A large gap starts the approach again,
+   from this measurement and the known slope.
 5. Saturated. At the cap, or where the flow has not moved over a stretch of price wider than any tariff
    kink, and the bound is still violated. The price then rests (no wind-up); where the flow was flat it goes
    back to the start of the stretch, which buys the same flow. It leaves this mode when the violation is
@@ -120,9 +119,7 @@ class SecantLaw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """One step: the law, the state counted up by this measurement, and the measurement judged against the
-    aim.
-    """
+    """One step: the law, the state with this measurement counted, the measurement against the aim."""
 
     law: SecantLaw
     state: SecantState
@@ -190,6 +187,11 @@ class _Step:
             return held
         change_c = self.law.hold_gain * self.gap_kw / held.slope_kw_per_c
         most_c = self.law.first_step_c / 4.0
+        before = self.state.previous
+        if before is not None and abs(self.now.flow_kw - before.flow_kw) <= _FLAT_KW:
+            # The last move bought nothing (homes on a kink): twice as far.
+            last_c = abs(self.now.u_millicent - before.u_millicent) / MILLICENT_PER_CENT
+            change_c = copysign(max(2.0 * last_c, abs(change_c)), change_c)
         target = self.now.u_millicent / MILLICENT_PER_CENT + min(max(change_c, -most_c), most_c)
         u = self._not_across_zero(to_grid(target, self.law.cap_millicent))
         if u == self.now.u_millicent and abs(u) == self.law.cap_millicent and not self.settled:
@@ -230,7 +232,7 @@ class _Step:
         low = self.now if self.gap_kw > 0.0 else None
         high = self.now if self.gap_kw < 0.0 else None
         for old in (self.state.low, self.state.high):
-            if old is None or not self._agrees(old):
+            if old is None:
                 continue
             gap_kw = self.aim.gap_kw(old.u_millicent, old.flow_kw)
             if gap_kw > 0.0 and (low is None or old.u_millicent > low.u_millicent):
@@ -241,15 +243,6 @@ class _Step:
             # Noise or drift has squeezed the bracket empty: only what was seen last still counts.
             low, high = (self.now, None) if self.gap_kw > 0.0 else (None, self.now)
         return low, high
-
-    def _agrees(self, old: Sample) -> bool:
-        """Whether an older sample and the newest lie on one non-increasing curve, noise allowed."""
-        slack_kw = _FLAT_KW + 3.0 * self.noise_kw
-        rise_kw = self.now.flow_kw - old.flow_kw
-        du = self.now.u_millicent - old.u_millicent
-        if du == 0:
-            return abs(rise_kw) <= slack_kw
-        return copysign(rise_kw, rise_kw * du) <= slack_kw
 
     def _slope(self) -> float:
         """Magnitude of dA/du from the last two measurements if they show one, else what was known."""

@@ -16,8 +16,8 @@ shrink with the number of PCCs (errata 23). Sums and per-PCC means give the same
 chosen from the slope of the same quantity, which it is here: K = `k_factor` / |dA/du| in c/kWh per kWh,
 gamma = 1 / K, so that lambda is an energy as well and eps alone is the loop gain. The prior slope is the
 steepest possible, so the true gain is at most eps. The linear limits at K = 1/slope are 1.23 (active) and
-.67 (inactive; mechanisms.md 4.2); eps = 0.5 keeps a third of distance from the lower one and settles in 30
-to 45 steps where the homes of mechanisms.md 4.4 need more at .45.
+.67 (inactive; mechanisms.md 4.2); eps = 0.5 keeps a quarter of
+distance from the lower one.
 
 Three things are added to the thesis. C is shrunk by the tolerance, so that the slow last part of the
 exponential is spent inside the bound. The law rests on the violation in kW per PCC (none, and little

@@ -17,9 +17,10 @@ from lxml import etree
 
 from schemas.oadr20b.declare import NAMESPACES, A, Choice, E, clark, layout_of
 from schemas.oadr20b.errors import InvalidValue, NotModelled
+from schemas.oadr20b.leaves import collapse
 from schemas.oadr20b.model import AnyMessage
 from schemas.oadr20b.units import ItemBase
-from schemas.oadr20b.values import Element, Value, Write, item_base_value, leaf_value
+from schemas.oadr20b.values import Element, Value, Write, item_base_value, leaf_value, set_attribute
 
 __all__ = ["MESSAGE_TYPES", "decode_element", "decode_message", "encode_element", "encode_message", "tag_of"]
 
@@ -72,8 +73,8 @@ def _class_value(cls: type, tag: str) -> Value:
     return Value((tag,), read, write)
 
 
-def _value_of(kind: type, tag: str) -> Value:
-    return leaf_value(kind, tag) or _class_value(kind, tag)
+def _value_of(kind: type, tag: str, *, token: bool) -> Value:
+    return leaf_value(kind, tag, token=token) or _class_value(kind, tag)
 
 
 def _choice_value(kinds: tuple[type, ...]) -> Value:
@@ -112,17 +113,17 @@ def _unwrap(hint: Any) -> tuple[tuple[type, ...], bool, bool]:
 def _descend(element: Element, tags: tuple[str, ...]) -> Element | None:
     found: Element | None = element
     for tag in tags:
-        found = found.find(tag) if found is not None else None
+        found = next(found.iterchildren(tag), None) if found is not None else None
     return found
 
 
-def _compile_path(name: str, path: str, hint: Any, default: Any) -> _Field:
+def _compile_path(name: str, marker: E, hint: Any, default: Any) -> _Field:
     kinds, many, optional = _unwrap(hint)
-    steps = path.split("/")
+    steps = marker.path.split("/")
     starred = [i for i, step in enumerate(steps) if step.endswith("*")]
     tags = tuple(clark(step.rstrip("*")) for step in steps)
     repeat = starred[0] if starred else len(tags) - 1
-    value = _value_of(kinds[0], tags[-1])
+    value = _value_of(kinds[0], tags[-1], token=marker.collapse)
     required = not many and not optional and default is dataclasses.MISSING
     nothing = () if many else None
     if not many:
@@ -222,8 +223,8 @@ def _compile(cls: type) -> _Plan:
         match marker:
             case A(name=name):
                 attributes.append(_Attribute(field.name, clark(name)))
-            case E(path=path):
-                fields.append(_compile_path(field.name, path, hint, field.default))
+            case E():
+                fields.append(_compile_path(field.name, marker, hint, field.default))
             case Choice():
                 fields.append(_compile_choice(field.name, hint, field.default))
     layout = layout_of(cls)
@@ -236,7 +237,7 @@ def _compile(cls: type) -> _Plan:
 
 def _read_class(cls: type, element: Element) -> Any:
     plan = _plan(cls)
-    values: dict[str, Any] = {field.name: field.nothing for field in plan.fields}
+    values: dict[str, Any] = {}
     holder = element
     if plan.inside:
         inner = element.find(plan.inside)
@@ -244,21 +245,27 @@ def _read_class(cls: type, element: Element) -> Any:
             raise InvalidValue(f"{etree.QName(element).localname} without its {plan.inside}")
         holder = inner
     for child in holder:
-        if not isinstance(child.tag, str):
+        tag = child.tag
+        if not isinstance(tag, str):
             continue  # a comment or a processing instruction
-        field = plan.by_tag.get(child.tag)
+        field = plan.by_tag.get(tag)
         if field is None:
-            raise NotModelled(f"{child.tag} in {etree.QName(element).localname}")
+            raise NotModelled(f"{tag} in {etree.QName(element).localname}")
         found = field.read(child)
         if field.many:
-            values[field.name] = (values[field.name] or ()) + found
+            values.setdefault(field.name, []).extend(found)
         elif found:
             values[field.name] = found[0]
-    for attribute in plan.attributes:
-        values[attribute.name] = element.get(attribute.attribute)
     for field in plan.fields:
-        if field.required and values[field.name] is None:
-            raise InvalidValue(f"{etree.QName(element).localname} without {field.name}")
+        if field.name not in values:
+            if field.required:
+                raise InvalidValue(f"{etree.QName(element).localname} without {field.name}")
+            values[field.name] = field.nothing
+        elif field.many:
+            values[field.name] = tuple(values[field.name])
+    for attribute in plan.attributes:
+        text = element.get(attribute.attribute)
+        values[attribute.name] = None if text is None else collapse(text)
     return cls(**values)
 
 
@@ -267,7 +274,7 @@ def _fill(element: Element, value: Any) -> None:
     for attribute in plan.attributes:
         text = getattr(value, attribute.name)
         if text is not None:
-            element.set(attribute.attribute, text)
+            set_attribute(element, attribute.attribute, text)
     holder = etree.SubElement(element, plan.inside) if plan.inside else element
     for field in plan.fields:
         content = getattr(value, field.name)
@@ -339,6 +346,6 @@ def encode_message(message: AnyMessage, signed_object_id: str | None = None) -> 
     payload = etree.Element(PAYLOAD, nsmap=_NSMAP)
     signed = etree.SubElement(payload, SIGNED_OBJECT)
     if signed_object_id is not None:
-        signed.set("Id", signed_object_id)
+        set_attribute(signed, "Id", signed_object_id)
     _fill(etree.SubElement(signed, tag_of(type(message))), message)
     return payload

@@ -36,14 +36,20 @@ def clark(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class E:
-    """The element that holds a field's value, as a path of ``prefix:name`` steps."""
+    """The element that holds a field's value, as a path of ``prefix:name`` steps.
+
+    Attributes:
+        path: The steps, joined by ``/``.
+        collapse: Whether white space in a text is collapsed on reading, as for xs:token, xs:anyURI and lists.
+    """
 
     path: str
+    collapse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class A:
-    """The attribute that holds a field's value."""
+    """The attribute that holds a field's value; all of the schema's are tokens, so white space collapses."""
 
     name: str
 

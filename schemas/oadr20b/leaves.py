@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from schemas.oadr20b.errors import InvalidValue
 from schemas.oadr20b.xmltypes import Duration, format_datetime, parse_datetime
 
-__all__ = ["Leaf", "leaf_of"]
+__all__ = ["TOKEN", "Leaf", "collapse", "leaf_of"]
 
 T = TypeVar("T")
 
@@ -24,6 +25,14 @@ class Leaf(Generic[T]):
 
     read: Callable[[str], T]
     write: Callable[[T], str]
+
+
+_SPACES: Final = re.compile(r"[ \t\n\r]+")
+
+
+def collapse(text: str) -> str:
+    """Return a text as XML Schema's white space facet ``collapse`` reads it."""
+    return _SPACES.sub(" ", text).strip(" ")
 
 
 def _read_bool(text: str) -> bool:
@@ -87,6 +96,9 @@ def _write_decimal(value: Decimal) -> str:
 def _text(value: str) -> str:
     return value
 
+
+TOKEN: Final = Leaf(collapse, _text)
+"""Text whose white space does not count."""
 
 _LEAVES: dict[type, Leaf[object]] = {}
 

@@ -52,7 +52,7 @@ class Polygon:
     """The polygon of a gml:FeatureCollection, as far as the profile's cut of GML goes."""
 
     id: Annotated[str | None, A("gml:id")] = None
-    pos_list: Annotated[str, E("gml:exterior/gml:LinearRing/gml:posList")]
+    pos_list: Annotated[str, E("gml:exterior/gml:LinearRing/gml:posList", collapse=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ class ReportPayload:
     confidence: Annotated[int | None, E("ei:confidence")] = None
     accuracy: Annotated[float | None, E("ei:accuracy")] = None
     payload: Annotated[Payload, Choice()]
-    data_quality: Annotated[str | None, E("oadr:oadrDataQuality")] = None
+    data_quality: Annotated[str | None, E("oadr:oadrDataQuality", collapse=True)] = None
 
     @classmethod
     def of(cls, r_id: str, value: float, data_quality: str | None = None) -> ReportPayload:
@@ -220,7 +220,7 @@ class EventDescriptor:
     modification_date_time: Annotated[datetime | None, E("ei:modificationDateTime")] = None
     modification_reason: Annotated[str | None, E("ei:modificationReason")] = None
     priority: Annotated[int | None, E("ei:priority")] = None
-    market_context: Annotated[str, E("ei:eiMarketContext/emix:marketContext")]
+    market_context: Annotated[str, E("ei:eiMarketContext/emix:marketContext", collapse=True)]
     created_date_time: Annotated[datetime, E("ei:createdDateTime")]
     event_status: Annotated[EventStatus, E("ei:eventStatus")]
     test_event: Annotated[str | None, E("ei:testEvent")] = None
@@ -233,7 +233,7 @@ class EventSignal:
 
     intervals: Annotated[tuple[Interval, ...], E("strm:intervals/ei:interval")]
     target: Annotated[Target | None, E("ei:eiTarget")] = None
-    signal_name: Annotated[str, E("ei:signalName")]
+    signal_name: Annotated[str, E("ei:signalName", collapse=True)]
     signal_type: Annotated[SignalType, E("ei:signalType")]
     signal_id: Annotated[str, E("ei:signalID")]
     item_base: Annotated[ItemBase | None, Choice()] = None
@@ -309,10 +309,10 @@ class ReportDescription:
     r_id: Annotated[str, E("ei:rID")]
     report_subject: Annotated[Target | None, E("ei:reportSubject")] = None
     report_data_source: Annotated[Target | None, E("ei:reportDataSource")] = None
-    report_type: Annotated[str, E("ei:reportType")]
+    report_type: Annotated[str, E("ei:reportType", collapse=True)]
     item_base: Annotated[ItemBase | None, Choice()] = None
-    reading_type: Annotated[str, E("ei:readingType")]
-    market_context: Annotated[str | None, E("emix:marketContext")] = None
+    reading_type: Annotated[str, E("ei:readingType", collapse=True)]
+    market_context: Annotated[str | None, E("emix:marketContext", collapse=True)] = None
     sampling_rate: Annotated[SamplingRate | None, E("oadr:oadrSamplingRate")] = None
 
 
@@ -327,7 +327,7 @@ class Report:
     descriptions: Annotated[tuple[ReportDescription, ...], E("oadr:oadrReportDescription")] = ()
     report_request_id: Annotated[str, E("ei:reportRequestID")]
     report_specifier_id: Annotated[str, E("ei:reportSpecifierID")]
-    report_name: Annotated[str | None, E("ei:reportName")] = None
+    report_name: Annotated[str | None, E("ei:reportName", collapse=True)] = None
     created_date_time: Annotated[datetime, E("ei:createdDateTime")]
 
 
@@ -337,7 +337,7 @@ class SpecifierPayload:
 
     r_id: Annotated[str, E("ei:rID")]
     item_base: Annotated[ItemBase | None, Choice()] = None
-    reading_type: Annotated[str, E("ei:readingType")]
+    reading_type: Annotated[str, E("ei:readingType", collapse=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -474,8 +474,8 @@ class CreateOpt(Message):
 
     opt_id: Annotated[str, E("ei:optID")]
     opt_type: Annotated[OptType, E("ei:optType")]
-    opt_reason: Annotated[str, E("ei:optReason")]
-    market_context: Annotated[str | None, E("emix:marketContext")] = None
+    opt_reason: Annotated[str, E("ei:optReason", collapse=True)]
+    market_context: Annotated[str | None, E("emix:marketContext", collapse=True)] = None
     ven_id: Annotated[str, E("ei:venID")]
     availability: Annotated[
         tuple[Period, ...] | None, E("xcal:vavailability/xcal:components/xcal:available")

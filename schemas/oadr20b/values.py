@@ -15,10 +15,10 @@ from lxml import etree
 from schemas.oadr20b.declare import clark
 from schemas.oadr20b.enums import SiScale
 from schemas.oadr20b.errors import InvalidValue
-from schemas.oadr20b.leaves import leaf_of
+from schemas.oadr20b.leaves import TOKEN, collapse, leaf_of
 from schemas.oadr20b.units import ItemBase, ItemKind, PowerAttributes, form_of
 
-__all__ = ["Element", "Read", "Value", "Write", "item_base_value", "leaf_value", "text_of"]
+__all__ = ["Element", "Read", "Value", "Write", "item_base_value", "leaf_value", "set_attribute", "text_of"]
 
 Element = etree._Element
 T = TypeVar("T")
@@ -47,9 +47,9 @@ def text_of(element: Element) -> str:
 # --- values ------------------------------------------------------------------------------------------------
 
 
-def leaf_value(kind: type, tag: str) -> Value | None:
+def leaf_value(kind: type, tag: str, *, token: bool = False) -> Value | None:
     """Return how a simple type is read and written in one element; None if the type is not simple."""
-    leaf = leaf_of(kind)
+    leaf = TOKEN if token else leaf_of(kind)
     if leaf is None:
         return None
 
@@ -69,6 +69,18 @@ def _set_text(element: Element, text: str) -> None:
         raise InvalidValue(f"text that XML cannot carry in {etree.QName(element).localname}: {err}") from err
 
 
+def set_attribute(element: Element, name: str, text: str) -> None:
+    """Set an attribute.
+
+    Raises:
+        InvalidValue: if the text holds a character XML cannot carry.
+    """
+    try:
+        element.set(name, text)
+    except ValueError as err:
+        raise InvalidValue(f"text that XML cannot carry in {etree.QName(name).localname}: {err}") from err
+
+
 def item_base_value() -> Value:
     """Return how the substitution group of emix:itemBase is read and written."""
     kinds = {clark(kind): kind for kind in ItemKind}
@@ -83,30 +95,46 @@ def item_base_value() -> Value:
 
 
 def _read_item_base(kind: ItemKind, element: Element) -> ItemBase:
-    form, text = form_of(kind), _texts(element)
+    form = form_of(kind)
+    part = _Parts(element)
     attributes = None
     if form.has_attributes:
-        node = element.find(clark("power:powerAttributes"))
-        if node is None:
-            raise InvalidValue(f"{kind} without powerAttributes")
-        part = _texts(node)
+        inner = _Parts(part.element("powerAttributes"))
         attributes = PowerAttributes(
-            hertz=_typed(Decimal, part["hertz"]),
-            voltage=_typed(Decimal, part["voltage"]),
-            ac=_typed(bool, part["ac"]),
+            hertz=_typed(Decimal, inner.text("hertz")),
+            voltage=_typed(Decimal, inner.text("voltage")),
+            ac=_typed(bool, inner.text("ac")),
         )
+    description, units = part.text("itemDescription"), part.text("itemUnits")
+    if kind is not ItemKind.CUSTOM_UNIT:  # the only one whose texts are free; the others' are names
+        description, units = collapse(description), collapse(units)
     return ItemBase(
         kind=kind,
-        description=text["itemDescription"].strip(),
-        units=text["itemUnits"].strip(),
-        scale=_typed(SiScale, text["siScaleCode"]) if form.has_scale else None,
+        description=description or form.description or "",  # an empty element stands for its fixed value
+        units=units or form.units or "",
+        scale=_typed(SiScale, part.text("siScaleCode")) if form.has_scale else None,
         attributes=attributes,
-        pulse_factor=_typed(float, text["pulseFactor"]) if form.has_pulse_factor else None,
+        pulse_factor=_typed(float, part.text("pulseFactor")) if form.has_pulse_factor else None,
     )
 
 
-def _texts(element: Element) -> dict[str, str]:
-    return {etree.QName(child).localname: text_of(child) for child in element if isinstance(child.tag, str)}
+class _Parts:
+    """The children of an element by local name."""
+
+    def __init__(self, element: Element) -> None:
+        self._name = etree.QName(element).localname
+        self._children = {
+            etree.QName(child).localname: child for child in element if isinstance(child.tag, str)
+        }
+
+    def element(self, name: str) -> Element:
+        try:
+            return self._children[name]
+        except KeyError as err:
+            raise InvalidValue(f"{self._name} without {name}") from err
+
+    def text(self, name: str) -> str:
+        return text_of(self.element(name))
 
 
 def _typed(kind: type[T], text: str) -> T:

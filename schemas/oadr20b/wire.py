@@ -24,8 +24,11 @@ __all__ = ["MAX_BYTES", "parse", "read", "schema_path", "serialise", "validate",
 MAX_BYTES: Final = 1_000_000
 """Default limit of a body. The largest ordinary message, a report of a day in minutes, has 700 kB."""
 
-_ATOM: Final = "{http://www.w3.org/2005/Atom}*"
-_FIRST_TAG: Final = re.compile(rb"<[A-Za-z_:\x80-\xff]")
+_GREEN_BUTTON: Final = ("{http://www.w3.org/2005/Atom}*", "{http://naesb.org/espi}*")
+_PROLOG_THEN_DOCTYPE: Final = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|<!--.*?-->|<\?.*?\?>)*+<!DOCTYPE", re.DOTALL
+)
+"""Only to refuse a doctype before its entities cost anything; the parsed document is asked again."""
 _BOMS: Final = (
     b"\xff\xfe",
     b"\xfe\xff",
@@ -73,7 +76,7 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> etree._Element:
         SchemaViolation: if the official schema does not accept it.
     """
     root = parse_unvalidated(data, max_bytes=max_bytes)
-    if next(root.iter(_ATOM), None) is not None:
+    if next(root.iter(*_GREEN_BUTTON), None) is not None:
         raise NotModelled("Green Button (Atom) content is not accepted")
     validate(root)
     return root
@@ -85,8 +88,7 @@ def parse_unvalidated(data: bytes, *, max_bytes: int = MAX_BYTES) -> etree._Elem
         raise TooLarge(f"{len(data)} bytes, the limit is {max_bytes}")
     if data.startswith(_BOMS):
         raise NotXml("the body is not UTF-8")
-    first = _FIRST_TAG.search(data)
-    if b"<!DOCTYPE" in data[: first.start() if first else len(data)]:
+    if _PROLOG_THEN_DOCTYPE.match(data):
         raise ForbiddenDoctype("document type declarations are not accepted")
     try:
         root = etree.fromstring(data, _parser())
@@ -109,7 +111,7 @@ def validate(root: etree._Element) -> None:
     schema = _schema()
     if not schema.validate(root):
         first = schema.error_log[0] if len(schema.error_log) else None
-        raise SchemaViolation(f"line {first.line}: {first.message}" if first else "invalid")
+        raise SchemaViolation(f"line {first.line}: {first.message[:500]}" if first else "invalid")
 
 
 def read(data: bytes, *, max_bytes: int = MAX_BYTES) -> AnyMessage:

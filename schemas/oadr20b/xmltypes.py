@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
@@ -15,13 +15,9 @@ from schemas.oadr20b.errors import InvalidValue
 
 __all__ = ["Duration", "format_datetime", "parse_datetime"]
 
-_DATETIME: Final = re.compile(
-    r"\+?(?P<date>\d{4}-\d\d-\d\d)T(?P<h>\d\d):(?P<m>\d\d):(?P<s>\d\d)(?:\.\d*)?Z?", re.ASCII
-)
+_DATETIME: Final = re.compile(r"\+?(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d*)?Z?", re.ASCII)
 _DURATION: Final = re.compile(
-    r"(?P<sign>[+-])?P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)D)?T?"
-    r"(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?"
-    r"|(?P<weeks>\d+)W",
+    r"([+-])?P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?|(\d+)W",
     re.ASCII,
 )
 _MAX_DIGITS: Final = 9
@@ -39,27 +35,36 @@ def parse_datetime(text: str) -> datetime:
     """
     match = _DATETIME.fullmatch(text.strip())
     if match is None:
-        raise InvalidValue(f"not a UTC date-time: {text!r}")
+        raise InvalidValue(f"not a UTC date-time: {text[:40]!r}")
+    year, month, day, hour, minute, second = map(int, match.groups())
     try:
-        day = datetime.fromisoformat(match["date"]).replace(tzinfo=UTC)
-        hour, minute, second = int(match["h"]), int(match["m"]), int(match["s"])
         if hour == 24 and minute == second == 0:  # XML Schema's way to write midnight at the end of a day
-            return day + timedelta(days=1)
-        return day.replace(hour=hour, minute=minute, second=second)
+            return datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except (ValueError, OverflowError) as err:
-        raise InvalidValue(f"not a date-time we can represent: {text!r}") from err
+        raise InvalidValue(f"not a date-time we can represent: {text[:40]!r}") from err
 
 
 def format_datetime(when: datetime) -> str:
     """Return an aware instant as ``2018-05-16T10:20:00Z``; sub-second parts are dropped (rule 1).
 
     Raises:
-        InvalidValue: if the instant has no time zone.
+        InvalidValue: if the instant has no time zone, or lies outside the years 1 to 9999 in UTC.
     """
     if when.tzinfo is None:
         raise InvalidValue(f"naive date-time: {when!r}")
-    utc = when.astimezone(UTC)
+    try:
+        utc = when.astimezone(UTC)
+    except OverflowError as err:
+        raise InvalidValue(f"outside the calendar in UTC: {when!r}") from err
     return utc.replace(tzinfo=None, microsecond=0).isoformat() + "Z"
+
+
+def _number(digits: str) -> int:
+    significant = digits.lstrip("0")  # before int(), which refuses 4300 digits even if they are zeros
+    if len(significant) > _MAX_DIGITS:
+        raise InvalidValue(f"duration with a part of {len(significant)} digits")
+    return int(significant or "0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,7 @@ class Duration:
 
     def __post_init__(self) -> None:
         parts = (self.years, self.months, self.days, self.hours, self.minutes, self.seconds)
-        if any(part < 0 or part >= 10**_MAX_DIGITS for part in parts):
+        if min(parts) < 0 or max(parts) >= 10**_MAX_DIGITS:
             raise InvalidValue(f"a part of the duration is out of range: {parts}")
 
     @classmethod
@@ -91,16 +96,13 @@ class Duration:
         """
         match = _DURATION.fullmatch(text.strip())
         if match is None:
-            raise InvalidValue(f"not a duration: {text!r}")
-        groups = match.groupdict()
-        if any(
-            value and len(value.lstrip("0")) > _MAX_DIGITS for key, value in groups.items() if key != "sign"
-        ):
-            raise InvalidValue(f"duration out of range: {text!r}")
-        if groups["weeks"]:
-            return cls(days=7 * int(groups["weeks"]))
-        number = {key: int(value or 0) for key, value in groups.items() if key not in ("sign", "weeks")}
-        return cls(negative=groups["sign"] == "-", **number)
+            raise InvalidValue(f"not a duration: {text[:40]!r}")
+        sign, *parts = match.groups("")
+        years, months, days, hours, minutes, seconds, weeks = map(_number, parts)
+        length = cls(
+            years=years, months=months, days=days + 7 * weeks, hours=hours, minutes=minutes, seconds=seconds
+        )
+        return replace(length, negative=True) if sign == "-" and not length.is_zero else length
 
     @classmethod
     def of(cls, delta: timedelta) -> Self:

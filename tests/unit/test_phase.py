@@ -36,8 +36,7 @@ def test_export_goes_to_the_loaded_phase() -> None:
 
 
 def test_an_operation_that_gains_less_than_mu_is_not_made() -> None:
-    # On A: (1, 0.8, 0), J = 0.56; on C: (0, 0.8, 1), the same; on B: (0, 1.8, 0), J = 2.16.
-    # Flow 1 with base (0.2, 0, 0): A (1.2, 0, 0) J = 0.96; B (0.2, 1, 0) J = 0.56: gain 0.4.
+    # On A: (1.2, 0, 0), J = 0.96; on B or C: (0.2, 1, 0), J = 0.56: the operation gains 0.4.
     assert allocate((0.2, 0.0, 0.0), (1.0,), (A,), 0.39).phases == (B,)
     stay = allocate((0.2, 0.0, 0.0), (1.0,), (A,), 0.41)
     assert stay.phases == (A,)
@@ -47,7 +46,7 @@ def test_an_operation_that_gains_less_than_mu_is_not_made() -> None:
 
 
 def test_ties_prefer_fewest_operations_then_lexicographic() -> None:
-    # Three equal homes, one per phase in any permutation balances; the current permutation needs no operation.
+    # Three equal homes balance in any permutation; the current one needs no operation.
     assert allocate((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), (C, A, B), 0.0).phases == (C, A, B)
     # All on A: two must move, six ways; lexicographic leaves the first two in front.
     result = allocate((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), (A, A, A), 0.0)
@@ -64,7 +63,7 @@ def test_idle_homes_are_left_alone(switches: int) -> None:
 
 
 def test_sixteen_homes_that_can_balance_exactly_do() -> None:
-    # Fifteen equal homes all on B and one idle: five per phase, ten operations, the later ones... first to A.
+    # Fifteen equal homes on B and an idle one: five per phase, ten operations, the first five to A.
     result = allocate((0.0, 0.0, 0.0), (1.5,) * 15 + (0.0,), (B,) * 16, 0.001)
     assert result.imbalance_kw2 == 0.0
     assert result.operations == 10

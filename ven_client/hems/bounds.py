@@ -78,7 +78,8 @@ def realtime_allotment(
 ) -> tuple[float, float]:
     """Share of the day's real-time cycle that one slot gets: (charge, discharge), kWh.
 
-    The budget is spread in proportion to the production forecast, evenly on a day without any. A home without production passes the neighbourhood's mean forecast.
+    The budget is spread in proportion to the production forecast, evenly on a day without any. A home without
+    production passes the neighbourhood's mean forecast.
 
     Args:
         forecast_pv_kwh_day: Production forecast of every slot of the local day, kWh.

@@ -1,7 +1,7 @@
 """Types of the home energy manager.
 
-Units and signs (mechanisms.md 0): energy per slot in kWh, prices in c/kWh, power in kW; grid import and battery
-discharge are positive; ``gap = load - pv = grid + battery + flexible``. A slot lasts ten minutes.
+Units and signs (mechanisms.md 0): energy per slot in kWh, prices in c/kWh, power in kW; grid import and
+battery discharge are positive; ``gap = load - pv = grid + battery + flexible``. A slot lasts ten minutes.
 
 Errors::
 

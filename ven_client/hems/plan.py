@@ -24,8 +24,8 @@ from ven_client.hems.model import (
 )
 from ven_client.hems.program import Planner, Prices, Schedule
 
-SNAP: Final = 1e-6
-"""Solver noise forgiven when rounding to whole Wh or millicents: a millionth of the unit."""
+SNAP: Final = 1e-4
+"""Solver and float noise forgiven when rounding to whole Wh, W or millicents: a fraction of the unit."""
 
 
 def offer(planner: Planner, home: HomeParameters, horizon: Horizon, market: MarketLimits) -> Offer:
@@ -44,17 +44,15 @@ def offer(planner: Planner, home: HomeParameters, horizon: Horizon, market: Mark
         InvalidPrices: if the limits do not cover the horizon.
         PlanFailed: if the solver finds no optimum.
 
-    Source: thesis (4.4), (4.5), corrected: see mechanisms.md 1, errata 1 to 5 and 7; volumes are rounded towards
-    zero (mechanisms.md 2).
+    Source: thesis (4.4), (4.5), corrected: see mechanisms.md 1, errata 1 to 5 and 7; volumes are rounded
+    towards zero (mechanisms.md 2).
     """
     _check_hour(horizon)
     prices = _market_prices(market)
     _check_cover(horizon, prices.buy_c_per_kwh)
     schedule = _schedule(planner, home, horizon, prices)
     volumes = tuple(
-        _toward_zero_wh(
-            _grid_kwh(horizon, schedule, k), most_sold_kwh=horizon.pv_kwh[k] - horizon.load_kwh[k]
-        )
+        _toward_zero_wh(_grid_kwh(horizon, schedule, k), surplus_kwh=horizon.pv_kwh[k] - horizon.load_kwh[k])
         for k in range(SLOTS_PER_HOUR)
     )
     limits = tuple(
@@ -80,8 +78,8 @@ def commit(
 ) -> Plan:
     """The plan after the auction: cleared volumes are met, the rest is traded with the supplier.
 
-    Supplier and feed-in prices hold in the six cleared slots, the market's limits afterwards. A sale the home can no
-    longer cover is bought from the supplier; a purchase the battery can no longer take is given back.
+    Supplier and feed-in prices hold in the six cleared slots, the market's limits afterwards. A sale the home
+    can no longer cover is bought from the supplier; a purchase the battery can no longer take is given back.
 
     Args:
         planner: Compiled programmes.
@@ -184,22 +182,12 @@ def _schedule(
 ) -> Schedule:
     if home.battery is None:
         idle = (0.0,) * horizon.slots
-        return Schedule(battery_kwh=idle, energy_kwh=idle, cost_c=_idle_cost_c(horizon, prices, volumes_kwh))
+        return Schedule(battery_kwh=idle, energy_kwh=idle)
     return planner.schedule(home, home.battery, horizon, prices, volumes_kwh)
 
 
-def _idle_cost_c(horizon: Horizon, prices: Prices, volumes_kwh: Series) -> float:
-    """Bill of a home that moves nothing, c: what is missing is bought, what is left is sold."""
-    cost = 0.0
-    for k in range(horizon.slots):
-        volume = volumes_kwh[k] if k < len(volumes_kwh) else 0.0
-        gap = horizon.load_kwh[k] - horizon.pv_kwh[k] - volume
-        cost += gap * (prices.buy_c_per_kwh[k] if gap > 0.0 else prices.sell_c_per_kwh[k])
-    return cost
-
-
 def _market_prices(market: MarketLimits) -> Prices:
-    """Costs of the plan at the market's limits: net of rebate (errata 5), sale not above purchase (errata 4)."""
+    """Costs of the plan at the limits: net of rebate (errata 5), sale not above purchase (errata 4)."""
     buy = tuple(b - r for b, r in zip(market.bid_c_per_kwh, market.rebate_c_per_kwh, strict=True))
     return Prices(buy_c_per_kwh=buy, sell_c_per_kwh=tuple(map(min, market.ask_c_per_kwh, buy)))
 
@@ -218,9 +206,9 @@ def _grid_kwh(horizon: Horizon, schedule: Schedule, k: int) -> float:
     return horizon.load_kwh[k] - horizon.pv_kwh[k] - schedule.battery_kwh[k]
 
 
-def _toward_zero_wh(energy_kwh: float, *, most_sold_kwh: float) -> int:
+def _toward_zero_wh(energy_kwh: float, *, surplus_kwh: float) -> int:
     """Whole Wh, rounded towards zero and never beyond what the home has to sell (errata 3)."""
-    wh = max(energy_kwh, -max(0.0, most_sold_kwh)) * WH_PER_KWH
+    wh = max(energy_kwh, -max(0.0, surplus_kwh)) * WH_PER_KWH
     return math.trunc(wh + math.copysign(SNAP, wh))
 
 

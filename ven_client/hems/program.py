@@ -1,6 +1,6 @@
 """The linear programme of a home with a battery: (4.4) to (4.6), corrected. The only file that touches cvxpy.
 
-One formulation serves the offer, the commitment and the plan without a market; they differ in parameters only::
+One formulation serves offer, commitment and the plan without a market; only parameters differ::
 
     min  sum a_buy * buy - a_sell * sell + tie * (dis + cha) + penalty * |e_T - e_end| + 2 * penalty * spill
     s.t. buy - sell - spill + dis - cha = gap                gap = load - pv - cleared volume
@@ -9,11 +9,11 @@ One formulation serves the offer, the commitment and the plan without a market; 
          0 <= buy <= buy_max, 0 <= sell <= sell_max          errata 3, 7
          0 <= dis, cha <= power * dt;  sum dis, sum cha <= budgets        errata 2
 
-It always has a solution. ``spill`` gives back market energy that the battery cannot take after all, at the cost of
-a penalty: bought energy is never planned to be resold (errata 3), but a volume that was rounded, or a battery that
-real time moved since the offer, must not make the problem infeasible. A battery that real time left outside the
-market's range is brought back as fast as the home's own use allows: ``low_t`` and ``high_t`` follow that path.
-The end-of-day target is soft for the same reason.
+It always has a solution. ``spill`` gives back market energy that the battery cannot take after all, at the
+cost of a penalty: bought energy is never planned to be resold (errata 3), but a volume that was rounded, or
+a battery moved in real time since the offer, must not make the problem infeasible. A battery that real time
+left outside the market's range is brought back as fast as the home's own use allows: ``low_t`` and
+``high_t`` follow that path. The end-of-day target is soft for the same reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from ven_client.hems.model import SLOTS_PER_HOUR, Battery, HomeParameters, Horiz
 FloatArray = NDArray[np.float64]
 
 PENALTY_FACTOR: Final = 10.0
-"""Penalties are this many times the largest price: high enough to be exact, low enough to stay well scaled."""
+"""Penalties are this many times the largest price: enough to be exact, not enough to scale badly."""
+
+SLACK_KWH: Final = 1e-6
+"""Room around the way back into the range (1 mWh): sums rounded differently must not look infeasible."""
 
 SOLVER_OPTIONS: Final = {
     "solver": "simplex",
@@ -52,12 +55,10 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The optimum: battery energy (+ discharge) and stored energy at the end of each slot, kWh; its cost, c."""
+    """The optimum: battery energy (+ discharge) and stored energy at the end of each slot, kWh."""
 
     battery_kwh: Series
     energy_kwh: Series
-    cost_c: float
-    """Value of the objective, with tie-break and penalties."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +88,18 @@ def _terms(home: HomeParameters, battery: Battery, horizon: Horizon, volumes_kwh
     discharge_budget = max(0.0, horizon.discharge_budget_kwh)
     down = np.cumsum(np.clip(gap, 0.0, battery.slot_limit_kwh))
     up = np.cumsum(np.clip(buy_max - gap, 0.0, battery.slot_limit_kwh))
+    # Only a battery that starts outside the range needs a way back; inside it the range is exact.
+    e0 = horizon.e0_kwh
+    above, below = e0 > battery.e_market_high_kwh, e0 < battery.e_market_low_kwh
+    way_down = e0 - np.minimum(discharge_budget, down) + SLACK_KWH if above else -np.inf
+    way_up = e0 + np.minimum(charge_budget, up) - SLACK_KWH if below else np.inf
     return _Terms(
         gap=gap,
         buy_max=buy_max,
         sell_max=sell_max,
         spill_max=np.maximum(0.0, -gap) - sell_max,
-        low=np.minimum(battery.e_market_low_kwh, horizon.e0_kwh + np.minimum(charge_budget, up)),
-        high=np.maximum(battery.e_market_high_kwh, horizon.e0_kwh - np.minimum(discharge_budget, down)),
+        low=np.broadcast_to(np.minimum(battery.e_market_low_kwh, way_up), gap.shape),
+        high=np.broadcast_to(np.maximum(battery.e_market_high_kwh, way_down), gap.shape),
         charge_budget=charge_budget,
         discharge_budget=discharge_budget,
     )
@@ -167,16 +173,19 @@ class _Program:
         try:
             # A cold start: with a warm one the optimum among equals would depend on the home solved before.
             self._problem.solve(solver=cp.HIGHS, warm_start=False, highs_options=dict(SOLVER_OPTIONS))
-        except cp.error.SolverError as err:
+        except (cp.error.SolverError, ValueError) as err:  # cvxpy: ValueError for a status it does not know
             raise PlanFailed(str(err), self._slots) from err
         if self._problem.status != cp.OPTIMAL:
             raise PlanFailed(str(self._problem.status), self._slots)
-        energy = np.clip(np.asarray(self._energy.value, dtype=np.float64), terms.low, terms.high)
+        energy = np.clip(
+            np.asarray(self._energy.value, dtype=np.float64),
+            min(horizon.e0_kwh, battery.e_market_low_kwh),
+            max(horizon.e0_kwh, battery.e_market_high_kwh),
+        )
         battery_kwh = -np.diff(energy, prepend=horizon.e0_kwh)
         return Schedule(
             battery_kwh=tuple(battery_kwh.tolist()),
             energy_kwh=tuple(energy.tolist()),
-            cost_c=float(self._problem.value),
         )
 
 

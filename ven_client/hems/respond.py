@@ -5,10 +5,10 @@ The home minimises over x, the energy it exchanges with the grid in the slot::
     J(x) = min over s_b + s_l = r - x of  a (s_b - s_hat)^2 + b |s_b - s_hat| + a s_l^2
            + a_r (x - x_hat)^2 + P(x - x_m) + u x
 
-with P(y) = P_u y for y >= 0, else P_f y. Let m be the marginal cost of flexibility. Battery and load follow m as
-clipped lines, so r - x = s(m) is piecewise linear and not decreasing, and the first-order condition
-``m - 2 a_r (r - s(m) - x_hat) = u + p`` is piecewise linear and strictly increasing in m: its root lies between two
-of at most six breakpoints and is found by one interpolation. No iteration, no tolerance.
+with P(y) = P_u y for y >= 0, else P_f y. Let m be the marginal cost of flexibility. Battery and load follow m
+as clipped lines, so r - x = s(m) is piecewise linear and not decreasing, and the left side of the first-order
+condition ``m - 2 a_r (r - s(m) - x_hat) = u + p`` is piecewise linear and strictly increasing in m: its root
+lies between two of at most six breakpoints and is found by one interpolation. No iteration, no tolerance.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def respond(home: HomeParameters, state: SlotState, price_c_per_kwh: float) -> R
     def exchange(price: float) -> float:
         return state.r_kwh - flexibility.total(_root(marginal, points, price, 1.0))
 
-    # x falls with the price: more than x_m is bought at P_u, less at P_f, and between the two x_m itself is best.
+    # x falls with the price: beyond x_m energy costs P_u, below it P_f, and between the two x_m is best.
     bought = exchange(price_c_per_kwh + state.price_up_c_per_kwh)
     sold = exchange(price_c_per_kwh + state.price_down_c_per_kwh)
     wanted = _clip(state.x_m_kwh, min(bought, sold), max(bought, sold))
@@ -213,7 +213,7 @@ def _flexibility(home: HomeParameters, state: SlotState) -> _Flexibility:
 
 
 def _split(flexibility: _Flexibility, m: float, total: float) -> tuple[float, float]:
-    """Battery and load at marginal cost m; the battery takes the rounding error so that the sum is the total."""
+    """Battery and load at marginal cost m; the battery takes the rounding error of the sum."""
     load = flexibility.load(m)
     return _clip(total - load, flexibility.cells.low_kwh, flexibility.cells.high_kwh), load
 
@@ -291,15 +291,9 @@ def curtail(
     """
     if not 0.0 <= export_bound_kw < float("inf"):
         raise InvalidHome("an export bound is finite and not negative")
-    flexibility = _flexibility(home, state)
     lowest = set_point(
         home,
-        Response(
-            x_kwh=0.0,
-            battery_kwh=flexibility.cells.low_kwh,
-            flexible_kwh=flexibility.loads.low_kwh,
-            contract_violated=False,
-        ),
+        _most_consumption(home, state),
         done_battery_kwh=done_battery_kwh,
         done_flexible_kwh=done_flexible_kwh,
         elapsed_s=elapsed_s,
@@ -316,4 +310,17 @@ def curtail(
         pv_limit_kw=limit_kw,
         curtailed_kw=max(0.0, pv_kw - limit_kw),
         bound_kept=room_kw >= 0.0,
+    )
+
+
+def _most_consumption(home: HomeParameters, state: SlotState) -> Response:
+    """Battery charged and load raised as far as the bounds of the slot allow."""
+    devices = _flexibility(home, state)
+    battery_kwh, flexible_kwh = devices.cells.low_kwh, devices.loads.low_kwh
+    x_kwh = state.r_kwh - battery_kwh - flexible_kwh
+    return Response(
+        x_kwh=x_kwh,
+        battery_kwh=battery_kwh,
+        flexible_kwh=flexible_kwh,
+        contract_violated=abs(x_kwh) > home.contract_kwh,
     )

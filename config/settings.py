@@ -1,0 +1,159 @@
+"""Settings of the neighbourhood as frozen models; values come from TOML files in this folder.
+
+A typo is an error: unknown keys are refused. Units are in the names.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+__all__ = [
+    "Battery",
+    "Control",
+    "Costs",
+    "FlexibleLoad",
+    "Homes",
+    "Market",
+    "Neighbourhood",
+    "Pv",
+    "SettingsError",
+    "Tariff",
+    "data_path",
+    "load_neighbourhood",
+]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Hour = Annotated[int, Field(ge=0, le=24)]
+
+
+class SettingsError(Exception):
+    """A settings file is missing, is no TOML, or holds a value that does not fit."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Homes(_Model):
+    """What every home has."""
+
+    contract_kva: Positive
+    load_q_per_p: NonNegative
+
+
+class Pv(_Model):
+    """Rated power of a home's PV, kWp, on the rural network and on the others."""
+
+    kwp_rural: Positive
+    kwp_other: Positive
+
+
+class Tariff(_Model):
+    """Supplier and feed-in tariff, EUR/kWh, by local hour."""
+
+    supplier: Positive
+    supplier_peak: Positive
+    peak_from_hour: Hour
+    peak_to_hour: Hour
+    feed_in: NonNegative
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.feed_in > min(self.supplier, self.supplier_peak):
+            raise ValueError("the feed-in tariff must not exceed the supplier's")
+        if self.peak_from_hour > self.peak_to_hour:
+            raise ValueError("the peak must end after it starts")
+        return self
+
+    def supplier_at(self, local_hour: int) -> float:
+        """Return the supplier's price in a local hour (0 to 23), EUR/kWh."""
+        peak = self.peak_from_hour <= local_hour < self.peak_to_hour
+        return self.supplier_peak if peak else self.supplier
+
+
+class Market(_Model):
+    """How homes draw their limit prices, and the rebate."""
+
+    bid_factor_low: Positive
+    bid_factor_high: Positive
+    ask_factor_low: Positive
+    ask_factor_high: Positive
+    rebate_max_eur_per_kwh: NonNegative
+
+
+class Battery(_Model):
+    """A home's battery; states of charge as fractions of the capacity."""
+
+    capacity_kwh: Positive
+    power_kw: Positive
+    soc_start: Fraction
+    soc_market_low: Fraction
+    soc_market_high: Fraction
+    soc_low: Fraction
+    soc_high: Fraction
+    market_cycles_per_day: NonNegative
+    realtime_cycles_per_day: NonNegative
+
+
+class FlexibleLoad(_Model):
+    """Load that can be shifted."""
+
+    energy_kwh_per_day: NonNegative
+    slot_limit_kwh: NonNegative
+
+
+class Costs(_Model):
+    """How homes value deviations, energy per slot in kWh."""
+
+    curvature_c_per_kwh2: Positive
+    reward_curvature_c_per_kwh2: NonNegative
+    linear_c_per_kwh: NonNegative
+    reward_percent: NonNegative
+    tie_break_c_per_kwh: NonNegative
+
+
+class Control(_Model):
+    """The DSO's side: price, phases."""
+
+    step_s: Annotated[int, Field(gt=0, le=600)]
+    publish_before_s: Annotated[int, Field(ge=90)]
+    max_price_eur_per_kwh: Positive
+    phase_mu_kw2: NonNegative
+    switches: Annotated[int, Field(ge=0)]
+
+
+class Neighbourhood(_Model):
+    """All parameters of a neighbourhood (mechanisms.md 12)."""
+
+    homes: Homes
+    pv: Pv
+    tariff: Tariff
+    market: Market
+    battery: Battery
+    flexible_load: FlexibleLoad
+    costs: Costs
+    control: Control
+
+
+def data_path(*parts: str) -> Path:
+    """Return the path of a data file that ships in this folder."""
+    return Path(__file__).parent.joinpath(*parts)
+
+
+def load_neighbourhood(path: Path | None = None) -> Neighbourhood:
+    """Return the parameters in a TOML file, by default the ones that ship with the product.
+
+    Raises:
+        SettingsError: if the file cannot be read or a key or value does not fit.
+    """
+    source = path or data_path("neighbourhood.toml")
+    try:
+        return Neighbourhood.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as err:
+        raise SettingsError(f"{source.name}: {err}") from err

@@ -1,0 +1,184 @@
+"""What the engine knows of the network at an instant: meters, commitments, metered energy, and the model.
+
+Nothing here is a decision. Homes are in the order of the network; powers are net import in kW.
+
+Source: mechanisms.md 9, "State estimate".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+
+from dso_engine.errors import StaleMeasurement
+from dso_engine.estimate import Estimate, Response, estimate_state
+from dso_engine.feeder import Network
+from dso_engine.fixed_point import FixedPoint
+from dso_engine.hourly import HourBook
+from dso_engine.model import (
+    SLOT,
+    SLOTS_PER_HOUR,
+    FloatArray,
+    HomeId,
+    IntArray,
+    Limits,
+    Pcc,
+    PccReading,
+    Phase,
+)
+from dso_engine.pandapower_flow import PandapowerFlow
+from dso_engine.ports import HomeExchange, TelemetrySource
+from dso_engine.powerflow import GridState, Injections, stress
+from dso_engine.trigger import Stress
+
+__all__ = ["Knowledge", "pcc_stress", "reading_of"]
+
+_MAX_AGE: Final = timedelta(seconds=30)
+
+
+class Knowledge:
+    """The engine's view of the network.
+
+    Args:
+        record: Model of record of the DSO's network.
+        search: Fast power flow of the same network.
+        exchange: The homes.
+        telemetry: The PCC meters.
+        book: Commitments.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: PandapowerFlow,
+        search: FixedPoint,
+        exchange: HomeExchange,
+        telemetry: TelemetrySource,
+        book: HourBook,
+    ) -> None:
+        self.record = record
+        self.search = search
+        self._exchange = exchange
+        self._telemetry = telemetry
+        self._book = book
+
+    @property
+    def network(self) -> Network:
+        """The network as the DSO believes it to be."""
+        return self.record.network
+
+    async def read(self, now: datetime) -> tuple[PccReading, ...]:
+        """Return the readings of all PCCs.
+
+        Raises:
+            StaleMeasurement: if one is older than 30 s.
+        """
+        readings = await self._telemetry.read(now)
+        if old := [r.pcc.id for r in readings if now - r.taken_at > _MAX_AGE]:
+            raise StaleMeasurement(f"meters of {', '.join(old)} are older than {_MAX_AGE}")
+        return readings
+
+    async def prior(self, slot: datetime, phases: Mapping[HomeId, Phase]) -> Injections:
+        """Return what each home should exchange: committed, else as last metered, else nothing."""
+        missing = [h.id for h in self.network.homes if self._book.commitment(h.id, slot) is None]
+        metered = await self._last_metered(slot) if missing else {}
+        p_kw = np.array(
+            [
+                metered.get(home.id, 0) * SLOTS_PER_HOUR / 1000.0
+                if (planned := self._committed_kw(home.id, slot)) is None
+                else planned
+                for home in self.network.homes
+            ]
+        )
+        return Injections(p_kw=p_kw, q_kvar=np.zeros_like(p_kw), phase=self._phases(phases))
+
+    def committed(self, slot: datetime, phases: Mapping[HomeId, Phase], q_kvar: FloatArray) -> Injections:
+        """Return the commitments of a slot, zero where there is none, with a given reactive part."""
+        p_kw = np.array([self._committed_kw(home.id, slot) or 0.0 for home in self.network.homes])
+        return Injections(p_kw=p_kw, q_kvar=q_kvar, phase=self._phases(phases))
+
+    def flexibility(self, slot: datetime) -> tuple[FloatArray, FloatArray]:
+        """Return how far each home said it can raise and lower its import, kW, shape (home,) each."""
+        absent = self._exchange.absent(slot)
+        found = [self._book.commitment(home.id, slot) for home in self.network.homes]
+        present = [c if c is not None and c.home not in absent else None for c in found]
+        up = np.array([c.up_w / 1000.0 if c else 0.0 for c in present])
+        down = np.array([c.down_w / 1000.0 if c else 0.0 for c in present])
+        return up, down
+
+    def responsive(self, slot: datetime, homes: Sequence[HomeId]) -> int:
+        """Return how many of the homes declared any flexibility for the slot."""
+        known = (self._book.commitment(home, slot) for home in homes)
+        return sum(1 for c in known if c is not None and (c.up_w > 0 or c.down_w > 0))
+
+    def explain(
+        self,
+        prior: Injections,
+        readings: Sequence[PccReading],
+        label: str,
+        response: Response | None = None,
+    ) -> Estimate:
+        """Return the state that explains the readings; see :func:`dso_engine.estimate.estimate_state`."""
+        return estimate_state(
+            search=self.search,
+            record=self.record,
+            prior=prior,
+            readings=readings,
+            label=label,
+            response=response,
+        )
+
+    def forecast(self, slot: datetime, phases: Mapping[HomeId, Phase], limits: Limits) -> Stress | None:
+        """Return the stress of a coming slot if everybody keeps the commitment; None if nobody made one."""
+        if all(self._book.commitment(home.id, slot) is None for home in self.network.homes):
+            return None
+        injections = self.committed(slot, phases, np.zeros(len(self.network.homes)))
+        state = self.search.solve(injections, f"slot {slot:%H:%M}, forecast")
+        return self.stress_of(state, limits)
+
+    def stress_of(self, state: GridState, limits: Limits) -> Stress:
+        """Return a state's stress in the words of the trigger."""
+        seen = stress(self.network, state, limits)
+        return Stress(v_dev=seen.v_dev_max, i_load=seen.thermal)
+
+    async def _last_metered(self, slot: datetime) -> Mapping[HomeId, int]:
+        for back in (1, 2, 3):
+            if metered := await self._exchange.metered_wh(slot - back * SLOT):
+                return metered
+        return {}
+
+    def _committed_kw(self, home: HomeId, slot: datetime) -> float | None:
+        commitment = self._book.commitment(home, slot)
+        return None if commitment is None else commitment.grid_energy_wh * SLOTS_PER_HOUR / 1000.0
+
+    def _phases(self, phases: Mapping[HomeId, Phase]) -> IntArray:
+        return np.array([phases[home.id] for home in self.network.homes], dtype=np.int64)
+
+
+def reading_of(readings: Sequence[PccReading], pcc: Pcc) -> PccReading:
+    """Return the reading of one PCC.
+
+    Raises:
+        StaleMeasurement: if there is none.
+    """
+    for reading in readings:
+        if reading.pcc == pcc:
+            return reading
+    raise StaleMeasurement(f"no reading of {pcc.id}")
+
+
+def pcc_stress(network: Network, state: GridState, limits: Limits, pcc: Pcc) -> tuple[float, float]:
+    """Return how near a PCC is to its limits when exporting and when importing; 1 is at the limit.
+
+    Its own phase at all buses of its feeder counts for the voltage; thermal loading counts for both sides.
+    """
+    buses = [k + 1 for k, segment in enumerate(network.segments) if segment.feeder == pcc.feeder]
+    v_pu = state.v_v[buses, pcc.phase] / limits.v_nominal_v - 1.0
+    thermal = stress(network, state, limits).thermal
+    return (
+        max(float(v_pu.max()) / limits.v_band, thermal),
+        max(-float(v_pu.min()) / limits.v_band, thermal),
+    )

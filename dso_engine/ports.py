@@ -1,0 +1,147 @@
+"""What the engine's loop asks of the world around it.
+
+The loop knows homes, PCCs, slots and prices. That these travel as OpenADR messages is the gateway's business,
+and where the measurements come from is the telemetry source's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from dso_engine.market import Order
+from dso_engine.model import Commitment, HomeId, Pcc, PccReading, Phase
+from dso_engine.records import EngineRecord
+
+__all__ = [
+    "Clock",
+    "Customer",
+    "Delivery",
+    "HomeExchange",
+    "HourResult",
+    "Recorder",
+    "SlotOrder",
+    "TelemetrySource",
+]
+
+
+class Clock(Protocol):
+    """Time for the loop."""
+
+    def now(self) -> datetime:
+        """Return the present instant, aware, UTC."""
+        ...
+
+    async def sleep_until(self, when: datetime, rank: int, key: str) -> None:
+        """Return when the instant has come."""
+        ...
+
+
+class TelemetrySource(Protocol):
+    """Meters of the network at the points of common coupling, not the homes' word."""
+
+    async def read(self, now: datetime) -> tuple[PccReading, ...]:
+        """Return the newest reading of every PCC; each says when it was taken."""
+        ...
+
+
+class Recorder(Protocol):
+    """Takes note of what the engine does."""
+
+    def record(self, record: EngineRecord) -> None:
+        """Take one record; must not fail and must not wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """What the DSO knows of a home besides where it is connected."""
+
+    home: HomeId
+    has_pv: bool
+    has_switch: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotOrder:
+    """An order and the slot it is for."""
+
+    slot: datetime
+    order: Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourResult:
+    """What one home is told about an hour: price and committed energy for each of the six slots."""
+
+    home: HomeId
+    price_millicent: tuple[int, ...]
+    volume_wh: tuple[int, ...]
+    """Signed, + buy, - sell; 0 where nothing was traded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How far the current version of a price has come."""
+
+    published_at: datetime
+    fetched_by_all_at: datetime | None
+    """When the last of the homes fetched it; None while one has not."""
+
+
+class HomeExchange(Protocol):
+    """The homes, as far as the engine can talk to them."""
+
+    async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
+        """Return all orders that are in for the delivery hour."""
+        ...
+
+    async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
+        """Tell every home that made an offer what came of it."""
+        ...
+
+    def accepted(self, hour: datetime) -> frozenset[HomeId]:
+        """Return the homes that opted in to their result."""
+        ...
+
+    async def commitments(self, hour: datetime) -> tuple[Commitment, ...]:
+        """Return the commitments that are in for the hour."""
+        ...
+
+    async def publish_phases(self, hour: datetime, plan: Mapping[HomeId, tuple[Phase, ...]]) -> None:
+        """Command the phases of six slots; homes whose plan is unchanged hear nothing."""
+        ...
+
+    def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
+        """Return the homes that declined to switch in this hour."""
+        ...
+
+    async def confirmed_phases(self, now: datetime) -> Mapping[HomeId, Phase]:
+        """Return the last confirmed phase of every home that has reported one."""
+        ...
+
+    async def metered_wh(self, slot: datetime) -> Mapping[HomeId, int]:
+        """Return the metered net energy of a slot, as far as reported."""
+        ...
+
+    async def open_prices(self, slot: datetime, audience: Mapping[Pcc, tuple[HomeId, ...]]) -> None:
+        """Publish the real-time price 0 for a coming slot to the homes behind each PCC."""
+        ...
+
+    async def set_prices(self, slot: datetime, prices_millicent: Mapping[Pcc, int]) -> None:
+        """Publish a new version of the prices that change, all in one transaction."""
+        ...
+
+    def delivery(self, slot: datetime, pcc: Pcc) -> Delivery | None:
+        """Return how far the current version of a price has come; None if there is no such price."""
+        ...
+
+    async def curtail(self, slot: datetime, pcc: Pcc, export_w: Mapping[HomeId, int]) -> None:
+        """Bound the export of homes for the rest of the slot; a second call tightens or loosens it."""
+        ...
+
+    def absent(self, now: datetime) -> frozenset[HomeId]:
+        """Return the homes whose opt-out schedule is in force."""
+        ...

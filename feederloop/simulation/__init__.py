@@ -1,0 +1,1 @@
+"""The simulated neighbourhood: homes, network, meters."""

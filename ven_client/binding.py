@@ -1,0 +1,198 @@
+"""The home behind a VEN: the only place that knows both OpenADR and the energy manager.
+
+The times of the market hour are measured back from the delivery hour h: a report that is due 80 minutes
+before h is its offer, one that is due 55 minutes before is its commitment (signals.md). Reports that are made
+so late that the VTN would not take them are not made.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from schemas.oadr20b.enums import OptType
+from schemas.oadr20b.errors import (
+    ApplicationError,
+    InvalidData,
+    InvalidValue,
+    SignalNotSupported,
+    TargetMismatch,
+)
+from schemas.oadr20b.model import Event, Interval, Report, ReportRequest
+from ven_client.application import HeldEvent, ReportWindow, Verdict
+from ven_client.home import HomeManager
+from ven_client.instructions import ExportBound, Instructions, MarketResult, PhasePlan, PricePath
+from ven_client.reports import (
+    MINUTE,
+    Specifier,
+    Value,
+    commitment_values,
+    interval,
+    metadata,
+    offer_values,
+    only,
+    status,
+)
+from ven_client.signals import understand
+from ven_client.slots import SLOT, hour_start, slots_from
+
+__all__ = ["COMMITMENT_LEAD", "GATE_LEAD", "OFFER_LEAD", "HomeApplication"]
+
+OFFER_LEAD: Final = timedelta(minutes=80)
+GATE_LEAD: Final = timedelta(minutes=75)
+COMMITMENT_LEAD: Final = timedelta(minutes=55)
+
+
+class HomeApplication:
+    """Implements :class:`ven_client.application.Application` for one home.
+
+    Args:
+        home: The energy manager.
+        local_market: Market context of offers and commitments.
+        switch_id: resourceID of the transfer switch, None without one.
+
+    Raises:
+        ValueError: if the home has a switch without a resourceID or the other way round.
+    """
+
+    def __init__(self, home: HomeManager, *, local_market: str, switch_id: str | None = None) -> None:
+        if home.has_switch != (switch_id is not None):
+            raise ValueError("a transfer switch needs a resourceID, and only a switch has one")
+        self._home, self._local_market, self._switch_id = home, local_market, switch_id
+
+    def metadata(self, now: datetime) -> tuple[Report, ...]:
+        """Return one metadata report per specifier."""
+        return metadata(
+            now,
+            local_market=self._local_market,
+            has_battery=self._home.parameters.battery is not None,
+            switch_id=self._switch_id,
+        )
+
+    # --- events --------------------------------------------------------------------------------------------
+
+    def judge(self, event: Event, now: datetime) -> Verdict:
+        """Return what the home makes of an event.
+
+        A market result is accepted if it keeps to the offer and its hour has not begun; declining it is no
+        error. A phase command needs a switch it is for, an export bound something to curtail.
+        """
+        try:
+            return self._judge(event, now)
+        except ApplicationError as err:
+            return Verdict(opt_type=OptType.OPT_OUT, code=err.code, description=err.description)
+        except InvalidValue as err:
+            return Verdict(opt_type=OptType.OPT_OUT, code=InvalidData.code, description=str(err))
+
+    def _judge(self, event: Event, now: datetime) -> Verdict:
+        match understand(event.event):
+            case MarketResult() as result:
+                if not self._home.fits(result):
+                    raise InvalidData("the result does not keep to an offer of this home")
+                if now >= result.hour:
+                    return Verdict(opt_type=OptType.OPT_OUT, description="the hour has begun")
+            case PhasePlan():
+                if self._switch_id is None:
+                    raise SignalNotSupported("this home has no transfer switch")
+                if self._switch_id not in event.event.target.resource_ids:
+                    raise TargetMismatch(f"the target is not {self._switch_id}")
+            case ExportBound():
+                if not self._home.has_pv and self._home.parameters.battery is None:
+                    raise SignalNotSupported("this home has neither PV nor a battery")
+            case PricePath():
+                pass
+        return Verdict(opt_type=OptType.OPT_IN)
+
+    def events_changed(self, events: tuple[HeldEvent, ...], now: datetime) -> None:
+        """Take all events the home opted in to as its instructions from now on."""
+        wanted = (held for held in events if held.opt_type is OptType.OPT_IN)
+        self._home.take(Instructions.of(understand(held.event, held.start_offset_s) for held in wanted), now)
+
+    # --- reports -------------------------------------------------------------------------------------------
+
+    def report(self, request: ReportRequest, window: ReportWindow, now: datetime) -> tuple[Interval, ...]:
+        """Return the intervals of a report that is due, cut to the rIDs asked for."""
+        self._home.advance(now)
+        r_ids = frozenset(payload.r_id for payload in request.specifier.payloads)
+        return only(self._intervals(request.specifier.report_specifier_id, window, now), r_ids)
+
+    def _intervals(self, specifier: str, window: ReportWindow, now: datetime) -> tuple[Interval, ...]:
+        match specifier:
+            case Specifier.OFFER:
+                return self._offer(window.due + OFFER_LEAD, now)
+            case Specifier.COMMITMENT:
+                return self._commitment(window.due + COMMITMENT_LEAD, now)
+            case Specifier.METER_ENERGY:
+                return self._energy(window)
+            case Specifier.METER_POWER:
+                return self._power(window)
+            case Specifier.STORAGE:
+                return self._storage(window)
+            case Specifier.STATUS:
+                return tuple(status("status", slot, SLOT) for slot in slots_from(window.start, window.end))
+            case Specifier.SWITCH:
+                return self._switch(window, now)
+        return ()
+
+    def _offer(self, hour: datetime, now: datetime) -> tuple[Interval, ...]:
+        """The offer for an hour; nothing if there is nothing to trade, or the gate is closed."""
+        if hour_start(hour) != hour or now >= hour - GATE_LEAD:
+            return ()
+        offer = self._home.offer(hour, now)
+        return _per_slot(hour, offer_values(offer)) if any(offer.volume_wh) else ()
+
+    def _commitment(self, hour: datetime, now: datetime) -> tuple[Interval, ...]:
+        if hour_start(hour) != hour or now >= hour:
+            return ()
+        return _per_slot(hour, commitment_values(self._home.commitment(hour, now)))
+
+    def _energy(self, window: ReportWindow) -> tuple[Interval, ...]:
+        read = ((slot, self._home.energy_wh(slot)) for slot in slots_from(window.start, window.end))
+        return tuple(
+            interval(slot, SLOT, (Value(r_id="energy", value=wh),)) for slot, wh in read if wh is not None
+        )
+
+    def _power(self, window: ReportWindow) -> tuple[Interval, ...]:
+        minutes = (window.start + k * MINUTE for k in range((window.end - window.start) // MINUTE))
+        read = ((minute, self._home.mean_w(minute, minute + MINUTE)) for minute in minutes)
+        return tuple(
+            interval(minute, MINUTE, (Value(r_id="power", value=w),)) for minute, w in read if w is not None
+        )
+
+    def _storage(self, window: ReportWindow) -> tuple[Interval, ...]:
+        """Stored energy at the end of each slot, and the battery's power then."""
+        read = ((slot, self._home.edge(slot + SLOT)) for slot in slots_from(window.start, window.end))
+        return tuple(
+            interval(
+                slot,
+                SLOT,
+                (
+                    Value(r_id="stored-energy", value=round(edge.battery_kwh * 1000)),
+                    Value(r_id="battery-power", value=round(edge.battery_kw * 1000)),
+                ),
+            )
+            for slot, edge in read
+            if edge is not None
+        )
+
+    def _switch(self, window: ReportWindow, now: datetime) -> tuple[Interval, ...]:
+        """The phase after each change; without one the phase as it was (r317)."""
+        changes = self._home.phase_changes(window.start, window.end)
+        if changes:
+            return tuple(status("phase", one.at, None, set_point=one.phase) for one in changes)
+        phase = self._home.phase(now)
+        return (status("phase", window.start, None, set_point=phase, changed=False),)
+
+    # --- time ----------------------------------------------------------------------------------------------
+
+    def next_wakeup(self, now: datetime) -> datetime | None:
+        """Return the next edge of a slot, or the next start or end of a price or bound."""
+        return self._home.next_wakeup(now)
+
+    def on_time(self, now: datetime) -> None:
+        """Cross the edge of a slot, or follow a price or bound."""
+        self._home.advance(now)
+
+
+def _per_slot(hour: datetime, values: tuple[tuple[Value, ...], ...]) -> tuple[Interval, ...]:
+    return tuple(interval(hour + k * SLOT, SLOT, of_slot) for k, of_slot in enumerate(values))

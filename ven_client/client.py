@@ -1,0 +1,135 @@
+"""The shell of a VEN: runs a session over a transport, in the time of a clock.
+
+At each wake, in this order: what the application wants done, the reports that are due, then messages until
+there is nothing to send. After a failed exchange nothing is sent until the back-off is over, but the home and
+its reports go on. Cancelling the task that runs :meth:`VenClient.run` is safe at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import datetime, timedelta
+from typing import Final
+
+from schemas.oadr20b.errors import TransportError
+from ven_client.application import Application
+from ven_client.messages import service_of
+from ven_client.ports import Clock, Transport
+from ven_client.session import Session
+
+__all__ = ["BackOff", "VenClient"]
+
+_LOG = logging.getLogger(__name__)
+_IDLE: Final = timedelta(hours=1)
+"""How long to sleep when nothing at all is due: an unregistered VEN that is not to join again."""
+
+
+class BackOff:
+    """Truncated binary exponential back-off with 10 % jitter.
+
+    Args:
+        rng: Source of the jitter.
+        first_s: The first delay, seconds.
+        cap_s: The longest delay before jitter, seconds.
+
+    Source: S 9.1.7.
+    """
+
+    def __init__(self, rng: random.Random, *, first_s: float = 1.0, cap_s: float = 64.0) -> None:
+        self._rng = rng
+        self._first_s = first_s
+        self._cap_s = cap_s
+        self._failures = 0
+
+    def reset(self) -> None:
+        """Forget former failures."""
+        self._failures = 0
+
+    def next(self) -> timedelta:
+        """Return the delay after one more failure."""
+        delay_s = min(self._cap_s, self._first_s * 2 ** min(self._failures, 32))
+        self._failures += 1
+        return timedelta(seconds=delay_s * self._rng.uniform(0.9, 1.1))
+
+
+class VenClient:
+    """A VEN that runs.
+
+    Args:
+        session: The protocol.
+        transport: The way to the VTN.
+        application: The home; the same that the session was given.
+        clock: The time.
+        rng: Source of the back-off's jitter.
+        rank: Whom to let go first at one instant, for the clock.
+        key: The name under which to sleep, venName if left out.
+        back_off_cap: The longest pause after failures.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        transport: Transport,
+        application: Application,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        rank: int = 4,
+        key: str | None = None,
+        back_off_cap: timedelta = timedelta(seconds=64),
+    ) -> None:
+        self.session = session
+        self._transport = transport
+        self._application = application
+        self._clock = clock
+        self._back_off = BackOff(rng, cap_s=back_off_cap.total_seconds())
+        self._rank = rank
+        self._key = key if key is not None else session.config.ven_name
+        self._blocked_until: datetime | None = None
+
+    async def run(self) -> None:
+        """Register and serve until cancelled."""
+        wakeup: datetime | None = self._clock.now()
+        self.session.begin(self._clock.now())
+        while True:
+            now = self._clock.now()
+            if wakeup is not None and now >= wakeup:
+                self._application.on_time(now)
+            self.session.on_time(now)
+            await self._send(now)
+            wakeup = self._application.next_wakeup(now)
+            await self._clock.sleep_until(self._next(now, wakeup), self._rank, self._key)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._transport.close()
+
+    def _next(self, now: datetime, wakeup: datetime | None) -> datetime:
+        send = self.session.next_send(now)
+        if send is not None and self._blocked_until is not None:
+            send = max(send, self._blocked_until)
+        due = [when for when in (wakeup, self.session.next_inner, send) if when is not None]
+        return min(due, default=now + _IDLE)
+
+    async def _send(self, now: datetime) -> None:
+        if self._blocked_until is not None and now < self._blocked_until:
+            return
+        self._blocked_until = None
+        while (message := self.session.take(now)) is not None:
+            try:
+                reply = await self._transport.exchange(service_of(message), message)
+            except TransportError as err:
+                now = self._clock.now()
+                pause = self._back_off.next()
+                _LOG.warning("%s: %s was not answered: %s", self._key, type(message).__name__, err)
+                self.session.on_failure(message, err, now)
+                self._blocked_until = now + pause
+                return
+            except asyncio.CancelledError:
+                self.session.on_failure(message, TransportError("cancelled"), now)
+                raise
+            now = self._clock.now()
+            self._back_off.reset()
+            self.session.on_reply(message, reply, now)

@@ -1,0 +1,69 @@
+"""Group commit: the writes of everybody who asks while a transaction is under way share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from vtn_server.decision import Write
+from vtn_server.store import StoreFailed
+
+__all__ = ["GroupCommit"]
+
+
+class GroupCommit:
+    """Gathers writes and hands them to one thread, one transaction at a time.
+
+    Args:
+        write: Writes all of its argument in one transaction, or raises.
+        thread: Where ``write`` runs; one thread.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Write]], None], thread: Executor) -> None:
+        self._write = write
+        self._thread = thread
+        self._waiting: list[tuple[Sequence[Write], asyncio.Future[None]]] = []
+        self._worker: asyncio.Task[None] | None = None
+        self._failed = False
+        self.commits = 0
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Return when the writes are durable.
+
+        Raises:
+            StoreFailed: if they are not, or an earlier commit failed.
+        """
+        if self._failed:
+            raise StoreFailed("an earlier commit failed")
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((writes, durable))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.get_running_loop().create_task(self._work(), name="group commit")
+        await durable
+
+    async def drain(self) -> None:
+        """Return when nothing is under way."""
+        if self._worker is not None:
+            await self._worker
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            writes = [write for each, _ in batch for write in each]
+            failure: StoreFailed | None = None
+            try:
+                await loop.run_in_executor(self._thread, self._write, writes)
+                self.commits += 1
+            except Exception as err:  # noqa: BLE001 - whoever waits must hear of it, whatever it was
+                failure = err if isinstance(err, StoreFailed) else StoreFailed(f"commit failed: {err!r}")
+                self._failed = True
+                batch, self._waiting = batch + self._waiting, []
+            for _, durable in batch:
+                if durable.done():
+                    continue  # whoever asked has gone
+                if failure is None:
+                    durable.set_result(None)
+                else:
+                    durable.set_exception(failure)

@@ -1,0 +1,256 @@
+"""The rules of events: status, order, new versions. Pure.
+
+::
+
+    far --(dtstart - ramp up, if one is defined)--> near --(dtstart)--> active --(end)--> completed
+    any of far, near, active --(cancelled)--> cancelled, until the active period would have been over
+
+An open-ended event (duration zero) never completes. A VTN lists an event with a start tolerance until
+dtstart + duration + startafter, as completed.
+
+Source: OpenADR 2.0b rules 4, 5, 8 to 10, 13, 15, 20, 47, 66, 102, 107, 115; G8, G20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from schemas.oadr20b.enums import EventStatus, SignalName
+from schemas.oadr20b.errors import InvalidData, InvalidValue, NotAllowed
+from schemas.oadr20b.model import (
+    ActivePeriod,
+    EiEvent,
+    Event,
+    EventDescriptor,
+    EventSignal,
+    EventSignals,
+    Interval,
+)
+from schemas.oadr20b.xmltypes import Duration
+from vtn_server.records import EventDraft, EventRecord, EventVersion
+
+__all__ = [
+    "cancel",
+    "changed_at",
+    "end_of",
+    "is_over",
+    "modify",
+    "order_key",
+    "over_at",
+    "publish",
+    "status",
+    "wire_event",
+]
+
+_LEVELS: Final = (0.0, 1.0, 2.0, 3.0)
+
+
+def end_of(record: EventRecord) -> datetime | None:
+    """Return the end of the active period; None for an open-ended event (r47)."""
+    return None if record.duration.is_zero else record.duration.after(record.dtstart)
+
+
+def over_at(record: EventRecord) -> datetime | None:
+    """Return when the event is no longer listed to anybody (r66); None for an open-ended event."""
+    end = end_of(record)
+    if end is None or record.draft.startafter is None:
+        return end
+    return record.draft.startafter.after(end)
+
+
+def is_over(record: EventRecord, now: datetime) -> bool:
+    """Return whether the event is no longer listed to anybody (r50, r66)."""
+    until = over_at(record)
+    return until is not None and now >= until
+
+
+def _near_at(record: EventRecord) -> datetime | None:
+    ramp_up = record.draft.ramp_up
+    if ramp_up is None or ramp_up.is_zero or ramp_up.negative:
+        return None  # a negative ramp lies inside the active period
+    return replace(ramp_up, negative=True).after(record.dtstart)
+
+
+def _course(record: EventRecord, now: datetime) -> EventStatus:
+    """Return the status apart from a cancellation."""
+    end = end_of(record)
+    if end is not None and now >= end:
+        return EventStatus.COMPLETED
+    if now >= record.dtstart:
+        return EventStatus.ACTIVE
+    near = _near_at(record)
+    return EventStatus.NEAR if near is not None and now >= near else EventStatus.FAR
+
+
+def status(record: EventRecord, now: datetime) -> EventStatus:
+    """Return the status of an event at an instant (r13)."""
+    if record.cancelled:
+        return EventStatus.CANCELLED
+    return _course(record, now)
+
+
+def changed_at(record: EventRecord, now: datetime) -> datetime:
+    """Return when anything a VEN sees of the event last changed, its status included (r115, G8)."""
+    edges = (_near_at(record), record.dtstart, end_of(record))
+    return max(record.modified_at, *(edge for edge in edges if edge is not None and edge <= now))
+
+
+def order_key(record: EventRecord, now: datetime) -> tuple[int, int, datetime, str]:
+    """Return the sort key of r15.
+
+    Active events first, by priority (1 is highest, 0 is lowest, r3), then by start; pending ones by start;
+    what only lingers for its tolerance last. A cancelled event keeps the place it would have had.
+    """
+    priority = record.draft.priority
+    match _course(record, now):
+        case EventStatus.ACTIVE:
+            return (0, priority or 2**32, record.dtstart, record.event_id)
+        case EventStatus.COMPLETED:
+            return (2, 0, record.dtstart, record.event_id)
+    return (1, 0, record.dtstart, record.event_id)
+
+
+def wire_event(record: EventRecord, at_status: EventStatus, created_at: datetime) -> Event:
+    """Return the oadrEvent of the newest version."""
+    draft = record.draft
+    descriptor = EventDescriptor(
+        event_id=draft.event_id,
+        modification_number=record.modification_number,
+        modification_date_time=record.modified_at,
+        priority=draft.priority,
+        market_context=draft.market_context,
+        created_date_time=created_at,
+        event_status=at_status,
+        test_event=draft.test_event,
+        vtn_comment=draft.comment,
+    )
+    period = ActivePeriod(
+        dtstart=draft.dtstart,
+        duration=draft.duration,
+        startafter=draft.startafter,
+        notification=draft.notification,
+        ramp_up=draft.ramp_up,
+        recovery=draft.recovery,
+    )
+    event = EiEvent(
+        descriptor=descriptor,
+        active_period=period,
+        signals=EventSignals(signals=record.signals),
+        target=draft.target,
+    )
+    return Event(event=event, response_required=draft.response_required)
+
+
+# --- new versions ------------------------------------------------------------------------------------------
+
+
+def publish(draft: EventDraft, now: datetime) -> EventRecord:
+    """Return a new event, version 0 (r4).
+
+    Raises:
+        InvalidData: if the draft breaks a rule of the profile.
+    """
+    _check_draft(draft)
+    _check_signals(draft, draft.signals)
+    version = EventVersion(modification_number=0, at=now, signals=draft.signals)
+    return EventRecord(draft=draft, versions=(version,))
+
+
+def modify(record: EventRecord, signals: tuple[EventSignal, ...], now: datetime) -> EventRecord:
+    """Return the event with other values (r5, r20, G20); the same event where nothing differs.
+
+    The value of the running interval and of those to come may change. What has elapsed may not, nor may
+    the names, types, units, targets and durations.
+
+    Raises:
+        NotAllowed: for any other change, and for an event that is cancelled or completed.
+        InvalidData: if the new signals break a rule of the profile.
+    """
+    if status(record, now) in (EventStatus.CANCELLED, EventStatus.COMPLETED):
+        raise NotAllowed(f"event {record.event_id} is {status(record, now)}")
+    _check_signals(record.draft, signals)
+    if len(signals) != len(record.signals):
+        raise NotAllowed(f"event {record.event_id} has {len(record.signals)} signals")
+    for old, new in zip(record.signals, signals, strict=True):
+        _check_change(record, old, new, now)
+    if signals == record.signals:
+        return record
+    return _next_version(record, EventVersion(modification_number=0, at=now, signals=signals))
+
+
+def cancel(record: EventRecord, now: datetime) -> EventRecord:
+    """Return the event cancelled (r10); the same event where it is already.
+
+    Raises:
+        NotAllowed: if it is completed.
+    """
+    if record.cancelled:
+        return record
+    if status(record, now) == EventStatus.COMPLETED:
+        raise NotAllowed(f"event {record.event_id} is completed")
+    version = EventVersion(modification_number=0, at=now, signals=record.signals, cancelled=True)
+    return _next_version(record, version)
+
+
+def _next_version(record: EventRecord, version: EventVersion) -> EventRecord:
+    numbered = replace(version, modification_number=record.modification_number + 1)
+    return replace(record, versions=(*record.versions, numbered))
+
+
+def _check_draft(draft: EventDraft) -> None:
+    if not draft.event_id or not draft.audience:
+        raise InvalidData("an event needs an eventID and an audience")
+    if draft.dtstart.tzinfo is None or draft.dtstart.microsecond:
+        raise InvalidData(f"dtstart must be aware and in whole seconds: {draft.dtstart!r}")
+    if draft.priority < 0 or draft.duration.negative:
+        raise InvalidData(f"event {draft.event_id}: negative priority or duration")
+    if len(draft.target.ven_ids) > 1:
+        raise InvalidData(f"event {draft.event_id}: more than one venID in the target (r63)")
+
+
+def _check_signals(draft: EventDraft, signals: tuple[EventSignal, ...]) -> None:
+    name = draft.event_id
+    if not signals or len({signal.signal_id for signal in signals}) != len(signals):
+        raise InvalidData(f"event {name}: signals need ids of their own (r107)")
+    for signal in signals:
+        _check_intervals(draft, signal)
+        if signal.signal_name in (SignalName.SIMPLE, SignalName.SIMPLE_LOWER):
+            values = [interval.signal_value for interval in signal.intervals]
+            if any(value not in _LEVELS for value in values):
+                raise InvalidData(f"event {name}: SIMPLE takes the levels 0 to 3 (r9)")
+
+
+def _check_intervals(draft: EventDraft, signal: EventSignal) -> None:
+    name = draft.event_id
+    moment = draft.dtstart
+    try:
+        for index, interval in enumerate(signal.intervals):
+            _ = interval.signal_value
+            if interval.duration is None or interval.dtstart is not None or interval.uid != str(index):
+                raise InvalidData(f"event {name}: intervals have uid 0, 1, ... and a duration (r2, r102, r103)")
+            moment = interval.duration.after(moment)
+    except InvalidValue as err:
+        raise InvalidData(f"event {name}: {err}") from err
+    if not signal.intervals or moment != draft.duration.after(draft.dtstart):
+        raise InvalidData(f"event {name}: the intervals do not fill the active period (r8, r102)")
+
+
+def _check_change(record: EventRecord, old: EventSignal, new: EventSignal, now: datetime) -> None:
+    if replace(new, intervals=old.intervals) != old:
+        raise NotAllowed(f"event {record.event_id}: only values of signal {old.signal_id} may change")
+    if [each.duration for each in old.intervals] != [each.duration for each in new.intervals]:
+        raise NotAllowed(f"event {record.event_id}: the intervals of {old.signal_id} may not move")
+    for ended, before, after in zip(_ends(record, old.intervals), old.intervals, new.intervals, strict=True):
+        if ended is not None and ended <= now and before != after:
+            raise NotAllowed(f"event {record.event_id}: an elapsed interval may not change (r20)")
+
+
+def _ends(record: EventRecord, intervals: Iterable[Interval]) -> Iterable[datetime | None]:
+    moment = record.dtstart
+    for interval in intervals:
+        length = interval.duration or Duration()
+        moment = length.after(moment)
+        yield None if length.is_zero else moment

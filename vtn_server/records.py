@@ -1,0 +1,130 @@
+"""Events as the operator makes them and as the VTN keeps them.
+
+An event is one record with every version it ever had, shared by its audience. Its status is computed from
+the time, never stored. What a VEN was sent and what it answered is kept beside it, per VEN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.oadr20b.enums import OptType, ResponseRequired
+from schemas.oadr20b.model import EventSignal, Target
+from schemas.oadr20b.xmltypes import Duration
+from vtn_server.state import VenId
+
+__all__ = ["EventDraft", "EventOpt", "EventRecord", "EventVersion", "Fetched"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDraft:
+    """What an operator says about a new event.
+
+    Attributes:
+        audience: The VENs it is sent to: routing data, not part of the message.
+        target: The eiTarget of the message; empty is the VEN with all its resources.
+    """
+
+    event_id: str
+    market_context: str
+    dtstart: datetime
+    duration: Duration
+    signals: tuple[EventSignal, ...]
+    audience: tuple[VenId, ...]
+    response_required: ResponseRequired
+    priority: int = 0
+    target: Target = Target()
+    notification: Duration = Duration()
+    startafter: Duration | None = None
+    ramp_up: Duration | None = None
+    recovery: Duration | None = None
+    test_event: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventVersion:
+    """One version of an event: settlement needs to know what held when."""
+
+    modification_number: int
+    at: datetime
+    signals: tuple[EventSignal, ...]
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """An event with its history; ``versions`` is never empty, oldest first."""
+
+    draft: EventDraft
+    versions: tuple[EventVersion, ...]
+
+    @property
+    def event_id(self) -> str:
+        """The eventID."""
+        return self.draft.event_id
+
+    @property
+    def audience(self) -> tuple[VenId, ...]:
+        """The VENs the event is sent to."""
+        return self.draft.audience
+
+    @property
+    def dtstart(self) -> datetime:
+        """The start of the active period."""
+        return self.draft.dtstart
+
+    @property
+    def duration(self) -> Duration:
+        """The length of the active period; zero is open-ended (r47)."""
+        return self.draft.duration
+
+    @property
+    def signals(self) -> tuple[EventSignal, ...]:
+        """The signals of the newest version."""
+        return self.versions[-1].signals
+
+    @property
+    def modification_number(self) -> int:
+        """The number of the newest version."""
+        return self.versions[-1].modification_number
+
+    @property
+    def created_at(self) -> datetime:
+        """When the first version was made."""
+        return self.versions[0].at
+
+    @property
+    def modified_at(self) -> datetime:
+        """When the newest version was made."""
+        return self.versions[-1].at
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the newest version is a cancellation."""
+        return self.versions[-1].cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOpt:
+    """A VEN's answer to an event (r16).
+
+    Attributes:
+        code: The responseCode of its answer.
+        qualified: Set by oadrCreateOpt; later opts by oadrCreatedEvent do not change it (r206).
+    """
+
+    opt_type: OptType
+    code: str
+    modification_number: int
+    at: datetime
+    qualified: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The newest version of an event that was put into an answer to a VEN, and when it first was."""
+
+    modification_number: int
+    at: datetime

@@ -1,0 +1,212 @@
+"""EiRegisterParty. Pure.
+
+::
+
+    unregistered --(create without registrationID)--> registered     first item of the queue: our metadata
+    registered   --(create with its ids)--> registered               nothing but the transport data changes
+    registered   --(create without registrationID)--> registered     everything of before is wiped (r406)
+    registered   --(cancel, from either side)--> unregistered        everything of the peer is wiped (r407)
+
+Source: OpenADR 2.0b rules 400 to 407.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schemas.oadr20b.enums import ProfileName, TransportName
+from schemas.oadr20b.errors import ComplianceError, DeploymentError, InvalidId, NotAllowed, NotRegistered
+from schemas.oadr20b.model import (
+    CanceledPartyRegistration,
+    CancelPartyRegistration,
+    CreatedPartyRegistration,
+    CreatePartyRegistration,
+    Profile,
+    QueryRegistration,
+    RegisterReport,
+    RequestReregistration,
+    Response,
+)
+from vtn_server import outbox
+from vtn_server.decision import Context, Decision, Delivery, World, ok
+from vtn_server.settings import VtnSettings
+from vtn_server.state import PeerIdentity, Provision, Registration, Ven, VenId
+
+__all__ = ["authorise", "cancel", "canceled", "create", "profiles", "query", "response", "subject"]
+
+
+def profiles() -> tuple[Profile, ...]:
+    """Return every profile and transport of this VTN (r403)."""
+    return (Profile(name=ProfileName.B, transports=(TransportName.SIMPLE_HTTP,)),)
+
+
+def authorise(provision: Provision, peer: PeerIdentity, settings: VtnSettings) -> None:
+    """Check that the peer may speak for a VEN.
+
+    Without TLS there is no fingerprint and the venID in the message is trusted, unless the settings say
+    otherwise.
+
+    Raises:
+        NotRegistered: if the peer's certificate is another VEN's, or missing where one is required.
+    """
+    if peer.fingerprint is None:
+        if settings.require_fingerprint:
+            raise NotRegistered("a client certificate is required")
+        return
+    if provision.fingerprint is not None and provision.fingerprint.upper() != peer.fingerprint.upper():
+        raise NotRegistered(f"the certificate is not that of {provision.ven_id}")
+
+
+def subject(message: CreatePartyRegistration, world: World, ctx: Context) -> Ven:
+    """Return the VEN that wants to register: a provisioned one, or a new one under open enrolment.
+
+    Raises:
+        InvalidId: if the venID is not one of ours (r400, r402).
+        NotRegistered: if nobody provisioned the name.
+    """
+    if message.ven_id is not None:
+        ven = world.ven(message.ven_id)
+        if ven is None:
+            raise InvalidId(f"no venID {message.ven_id}")
+        return ven
+    ven = world.ven_named(message.ven_name) if message.ven_name else None
+    if ven is not None:
+        return ven
+    if not ctx.settings.open_enrolment:
+        raise NotRegistered(f"nobody announced a VEN named {message.ven_name!r}")
+    ven_id = VenId(ctx.new_id())
+    provision = Provision(
+        ven_id=ven_id, ven_name=message.ven_name or ven_id, fingerprint=ctx.peer.fingerprint
+    )
+    return Ven(ven_id=ven_id, provision=provision)
+
+
+def query(message: QueryRegistration, world: World, ctx: Context) -> Decision:
+    """Tell profiles and transports; no ids, since the message does not say who asks (r404, G10)."""
+    del world
+    reply = CreatedPartyRegistration(
+        response=ok(message.request_id),
+        vtn_id=ctx.settings.vtn_id,
+        profiles=profiles(),
+        poll_frequency=ctx.settings.poll_period,
+    )
+    return Decision(reply=reply)
+
+
+def create(message: CreatePartyRegistration, ven: Ven, world: World, ctx: Context) -> Decision:
+    """Register, or register again.
+
+    Raises:
+        NotAllowed: for a profile or transport this VTN does not serve.
+        ComplianceError: if a re-registration comes without venID.
+        InvalidId: if it comes with a registrationID that is not in force.
+    """
+    del world
+    if message.profile_name != ProfileName.B:
+        raise NotAllowed("only profile 2.0b is served")
+    if message.transport_name != TransportName.SIMPLE_HTTP or message.http_pull_model is False:
+        raise DeploymentError("only simple HTTP in the pull model is served")
+    if message.registration_id is not None:
+        return _again(message, ven, ctx)
+    registration = _registration(message, ctx.new_id(), ctx)
+    fresh = Ven(
+        ven_id=ven.ven_id,
+        provision=ven.provision,
+        version=ven.version,
+        registration=registration,
+    )
+    fresh = outbox.enqueue(fresh, RegisterReport(request_id=ctx.new_id()), ctx.new_id)
+    return Decision(
+        reply=_created(message, fresh, registration, ctx),
+        ven=fresh,
+        delivery=Delivery(),
+        notices=("registered",),
+    )
+
+
+def _again(message: CreatePartyRegistration, ven: Ven, ctx: Context) -> Decision:
+    if message.ven_id is None:
+        raise ComplianceError("a re-registration carries venID and registrationID (r402)")
+    former = ven.registration
+    if former is None or former.registration_id != message.registration_id:
+        raise InvalidId(f"registration {message.registration_id} is not in force")
+    registration = _registration(message, former.registration_id, ctx)
+    after, _ = outbox.finish(ven, (RequestReregistration,), "", "200", ctx)
+    after = replace(after, registration=registration)
+    return Decision(
+        reply=_created(message, after, registration, ctx), ven=after, notices=("registered again",)
+    )
+
+
+def _registration(message: CreatePartyRegistration, registration_id: str, ctx: Context) -> Registration:
+    return Registration(
+        registration_id=registration_id,
+        profile_name=message.profile_name,
+        transport_name=message.transport_name,
+        transport_address=message.transport_address,
+        report_only=message.report_only,
+        xml_signature=message.xml_signature,
+        http_pull_model=message.http_pull_model is not False,
+        at=ctx.now,
+    )
+
+
+def _created(
+    message: CreatePartyRegistration, ven: Ven, registration: Registration, ctx: Context
+) -> CreatedPartyRegistration:
+    return CreatedPartyRegistration(
+        response=ok(message.request_id),
+        registration_id=registration.registration_id,
+        ven_id=ven.ven_id,
+        vtn_id=ctx.settings.vtn_id,
+        profiles=profiles(),
+        poll_frequency=ctx.settings.poll_period,
+    )
+
+
+def _wiped(ven: Ven) -> Ven:
+    """Return the VEN as it was provisioned (r407)."""
+    return Ven(ven_id=ven.ven_id, provision=ven.provision, version=ven.version)
+
+
+def cancel(message: CancelPartyRegistration, ven: Ven, world: World, ctx: Context) -> Decision:
+    """End a registration at the VEN's wish (r407).
+
+    Raises:
+        InvalidId: if the registrationID is not in force.
+    """
+    del world, ctx
+    if ven.registration is None or ven.registration.registration_id != message.registration_id:
+        raise InvalidId(f"registration {message.registration_id} is not in force")
+    reply = CanceledPartyRegistration(
+        response=ok(message.request_id), registration_id=message.registration_id, ven_id=ven.ven_id
+    )
+    return Decision(reply=reply, ven=_wiped(ven), delivery=Delivery(), notices=("registration cancelled",))
+
+
+def canceled(message: CanceledPartyRegistration, ven: Ven, world: World, ctx: Context) -> Decision:
+    """Take the answer to our own cancellation: now everything of the VEN goes."""
+    del world
+    code, request_id = message.response.code, message.response.request_id
+    after, item = outbox.finish(ven, (CancelPartyRegistration,), request_id, code, ctx)
+    reply = Response(response=ok(request_id), ven_id=ven.ven_id)
+    if item is None:
+        return Decision(reply=reply)
+    if not code.startswith("2"):
+        return Decision(reply=reply, ven=after, notices=(f"cancellation refused with {code}",))
+    return Decision(
+        reply=reply, ven=_wiped(ven), delivery=Delivery(), notices=("registration cancelled by us",)
+    )
+
+
+def response(message: Response, ven: Ven, world: World, ctx: Context) -> Decision:
+    """Take an oadrResponse: the answer to a re-registration request, or to a polled message found wrong."""
+    del world
+    code, request_id = message.response.code, message.response.request_id
+    kinds = (RequestReregistration,) if code.startswith("2") else outbox.ANY
+    after, item = outbox.finish(ven, kinds, request_id, code, ctx)
+    if item is None and code.startswith("2"):
+        after, item = outbox.finish(ven, kinds, "", code, ctx)  # the request has no requestID to echo
+    reply = Response(response=ok(request_id), ven_id=ven.ven_id)
+    refused = () if code.startswith("2") else (f"answered with {code}",)
+    return Decision(reply=reply, ven=None if item is None else after, notices=refused)

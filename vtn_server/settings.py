@@ -1,0 +1,59 @@
+"""The values a VTN is composed with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from schemas.oadr20b.model import Report
+from schemas.oadr20b.wire import MAX_BYTES
+from schemas.oadr20b.xmltypes import Duration
+from vtn_server.state import ReportRequestDraft, VenId
+
+__all__ = ["ReportPlan", "VtnSettings", "no_reports"]
+
+ReportPlan: TypeAlias = Callable[[VenId, tuple[Report, ...], datetime], tuple[ReportRequestDraft, ...]]
+"""Which reports to ask of a VEN that has just announced its metadata. Must be pure."""
+
+
+def no_reports(ven_id: VenId, metadata: tuple[Report, ...], now: datetime) -> tuple[ReportRequestDraft, ...]:
+    """Ask for nothing."""
+    del ven_id, metadata, now
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VtnSettings:
+    """The values a VTN is composed with.
+
+    Attributes:
+        poll_period: The oadrRequestedOadrPollFreq.
+        open_enrolment: Whether a VEN that nobody provisioned may register.
+        market_contexts: The contexts an operator may use; empty is any.
+        resend_after_s: How long an item in flight waits for its answer before it is sent again.
+        max_deliveries: How often an item is sent before it is given up.
+        max_bytes: The largest body that is read.
+        read_timeout_s: How long a body may take to arrive.
+        validate_outgoing: Whether every reply is checked against the official schema before it leaves.
+        require_fingerprint: Whether a request without a client certificate is refused (463).
+        keep_completed: How long an event that is over stays in memory; it stays in the store for ever.
+    """
+
+    vtn_id: str
+    poll_period: Duration = Duration(seconds=10)
+    open_enrolment: bool = False
+    market_contexts: tuple[str, ...] = ()
+    resend_after_s: float = 30.0
+    max_deliveries: int = 5
+    max_bytes: int = MAX_BYTES
+    read_timeout_s: float = 10.0
+    validate_outgoing: bool = False
+    require_fingerprint: bool = False
+    keep_completed: timedelta = timedelta(days=2)
+
+    @property
+    def resend_after(self) -> timedelta:
+        """``resend_after_s`` as a timedelta."""
+        return timedelta(seconds=self.resend_after_s)

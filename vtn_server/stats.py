@@ -1,0 +1,73 @@
+"""Counters of what went through a VTN."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+__all__ = ["Counts", "Stats", "Tally"]
+
+Counts = tuple[tuple[str, int], ...]
+"""Names with their counts, sorted by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """A snapshot of the counters.
+
+    Attributes:
+        messages_in: Messages received, by oadr name without the prefix.
+        messages_out: Messages answered, likewise.
+        application_errors: Error codes we answered.
+        peer_errors: Error codes VENs answered to us, in eiResponse or eventResponse.
+        http_errors: HTTP statuses other than 200.
+    """
+
+    messages_in: Counts = ()
+    messages_out: Counts = ()
+    application_errors: Counts = ()
+    peer_errors: Counts = ()
+    http_errors: Counts = ()
+    bytes_in: int = 0
+    bytes_out: int = 0
+    commits: int = 0
+
+    @property
+    def messages(self) -> int:
+        """All messages in both directions."""
+        return sum(count for _, count in (*self.messages_in, *self.messages_out))
+
+    @property
+    def rejected(self) -> int:
+        """All requests that ended in an application error or an HTTP error."""
+        return sum(count for _, count in (*self.application_errors, *self.http_errors))
+
+
+class Tally:
+    """The running counters."""
+
+    def __init__(self) -> None:
+        self.messages_in: Counter[str] = Counter()
+        self.messages_out: Counter[str] = Counter()
+        self.application_errors: Counter[str] = Counter()
+        self.peer_errors: Counter[str] = Counter()
+        self.http_errors: Counter[str] = Counter()
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def snapshot(self, commits: int) -> Stats:
+        """Return the counters as they are."""
+        return Stats(
+            messages_in=_sorted(self.messages_in),
+            messages_out=_sorted(self.messages_out),
+            application_errors=_sorted(self.application_errors),
+            peer_errors=_sorted(self.peer_errors),
+            http_errors=_sorted(self.http_errors),
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            commits=commits,
+        )
+
+
+def _sorted(counter: Counter[str]) -> Counts:
+    return tuple(sorted(counter.items()))

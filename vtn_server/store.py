@@ -1,0 +1,79 @@
+"""What the VTN asks of its memory that survives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from vtn_server.decision import SaveOpt, Write
+from vtn_server.records import EventRecord
+from vtn_server.state import Reading, Ven, VenId
+
+__all__ = ["Snapshot", "Store", "StoreConflict", "StoreError", "StoreFailed", "UnknownSchema"]
+
+
+class StoreError(Exception):
+    """Base of what a store raises on purpose."""
+
+
+class StoreFailed(StoreError):
+    """A commit did not happen; what is in memory may no longer agree, so the service must stop."""
+
+
+class StoreConflict(StoreFailed):
+    """Somebody else has stored a newer version of an aggregate."""
+
+
+class UnknownSchema(StoreError):
+    """The store was written by a version of the product that this one does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything a VTN needs to go on where it stopped.
+
+    Attributes:
+        events: Those that are not over, or were over only lately.
+        opts: The answers to those events.
+    """
+
+    vens: tuple[Ven, ...]
+    events: tuple[EventRecord, ...]
+    opts: tuple[SaveOpt, ...]
+
+
+class Store(Protocol):
+    """Durable state. All methods may be called concurrently from one event loop."""
+
+    @property
+    def commits(self) -> int:
+        """The number of transactions written so far."""
+        ...
+
+    async def load(self, over_after: datetime) -> Snapshot:
+        """Return the state, without the events that were over by ``over_after``."""
+        ...
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Return when the writes are durable, all of them.
+
+        Raises:
+            StoreFailed: if they are not; none of them is.
+        """
+        ...
+
+    async def readings(
+        self, *, report_specifier_id: str, start: datetime, end: datetime, ven_id: VenId | None = None
+    ) -> tuple[Reading, ...]:
+        """Return the readings that start in [start, end), sorted by start, VEN and rID."""
+        ...
+
+    async def event(self, event_id: str) -> EventRecord | None:
+        """Return an event with all its versions, however old."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of all resources."""
+        ...
