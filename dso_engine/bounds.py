@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from dso_engine.errors import PowerFlowDiverged, SolverFailed
 from dso_engine.feeder import Network
 from dso_engine.fixed_point import BatchState, FixedPoint
-from dso_engine.model import FloatArray, Limits, Pcc
+from dso_engine.model import FloatArray, IntArray, Limits, Pcc
 from dso_engine.powerflow import GridState, Injections, PowerFlow
 
 _GRID: Final = 17
@@ -229,6 +229,10 @@ class _Path:
             moved = moved + np.clip(t - k, 0.0, 1.0) * stage
         return np.asarray(self.start.p_kw + int(self.direction) * moved, dtype=np.float64)
 
+    def moved_kw(self, t: FloatArray) -> float:
+        """Sum of what the homes move at positions (home,)."""
+        return float(np.abs(self.p_kw(t[None])[0] - self.start.p_kw).sum())
+
 
 def _path(injections: Injections, direction: Direction, moves: FloatArray | None) -> _Path:
     sign = int(direction)
@@ -266,35 +270,9 @@ def _relieve(
             return np.concatenate([beyond(row[None]) for row in t])
         return overshoot(network, batch, limits) + _SEARCH_MARGIN
 
-    def all_at(t: FloatArray) -> FloatArray:
-        return np.asarray(beyond(np.repeat(t[:, None], pccs, axis=1)).max(axis=1), dtype=np.float64)
-
-    together, before = _first(all_at, _GROWTH, path.end)
-    accepted = loosest = np.full(pccs, together)
-    feasible = bool(beyond(accepted[None]).max() <= 0.0)
-    if feasible:
-        limiting = beyond(np.full((1, pccs), before))[0] > 0.0
-        if together > 0.0:
-            candidates = [
-                _go_back(beyond, t)
-                for t in (accepted, _only_those_beyond(beyond, pccs, path.end))
-                if beyond(t[None]).max() <= 0.0
-            ]
-            accepted = min(candidates, key=lambda t: _moved(path, t[pcc]))
-            limiting = accepted > 0.0
-        loosest = _grow(beyond, accepted, ~limiting)
-
-    def verified(t: FloatArray) -> tuple[Injections, GridState]:
-        p_kw = path.p_kw(t[None, pcc])[0]
-        solved = Injections(p_kw=p_kw, q_kvar=injections.q_kvar, phase=injections.phase)
-        state = record.solve(solved, label)
-        gap_v = float(np.abs(state.v_v - search.solve(solved, label).v_v).max())
-        if gap_v > _AGREEMENT_V:
-            raise SolverFailed(f"{label}: power flows differ by {gap_v:.3f} V at the accepted bounds")
-        return solved, state
-
-    solved, state = verified(accepted)
-    _, at_bounds = verified(loosest)
+    accepted, loosest, feasible = _positions(beyond, path, pcc, pccs)
+    solved, state = _verified(search, record, path, accepted[pcc], label)
+    _, at_bounds = _verified(search, record, path, loosest[pcc], label)
     return Relief(
         direction=direction,
         flow_kw=at_bounds.pcc_p_kw,
@@ -302,6 +280,40 @@ def _relieve(
         injections=solved,
         state=state,
     )
+
+
+def _positions(beyond: _Beyond, path: _Path, pcc: IntArray, pccs: int) -> tuple[FloatArray, FloatArray, bool]:
+    """Positions with what limits relieved, the same with the room that is left shared out, and success."""
+
+    def all_at(t: FloatArray) -> FloatArray:
+        return np.asarray(beyond(np.repeat(t[:, None], pccs, axis=1)).max(axis=1), dtype=np.float64)
+
+    together, before = _first(all_at, _GROWTH, path.end)
+    accepted = np.full(pccs, together)
+    if beyond(accepted[None]).max() > 0.0:
+        return accepted, accepted, False
+    limiting = beyond(np.full((1, pccs), before))[0] > 0.0
+    if together > 0.0:
+        candidates = [
+            _go_back(beyond, t)
+            for t in (accepted, _only_those_beyond(beyond, pccs, path.end))
+            if beyond(t[None]).max() <= 0.0
+        ]
+        accepted = min(candidates, key=lambda t: path.moved_kw(t[pcc]))
+        limiting = accepted > 0.0
+    return accepted, _grow(beyond, accepted, ~limiting), True
+
+
+def _verified(
+    search: FixedPoint, record: PowerFlow, path: _Path, t: FloatArray, label: str
+) -> tuple[Injections, GridState]:
+    start = path.start
+    solved = Injections(p_kw=path.p_kw(t[None])[0], q_kvar=start.q_kvar, phase=start.phase)
+    state = record.solve(solved, label)
+    gap_v = float(np.abs(state.v_v - search.solve(solved, label).v_v).max())
+    if gap_v > _AGREEMENT_V:
+        raise SolverFailed(f"{label}: power flows differ by {gap_v:.3f} V at the accepted bounds")
+    return solved, state
 
 
 def _first(beyond: _Beyond, low: float, high: float) -> tuple[float, float]:
@@ -373,10 +385,6 @@ def _only_those_beyond(beyond: _Beyond, pccs: int, end: float) -> FloatArray:
 
         t = np.where(moving, _first(moved_to, 0.0, end)[0], 0.0)
     return t
-
-
-def _moved(path: _Path, t: FloatArray) -> float:
-    return float(np.abs(path.p_kw(t[None])[0] - path.start.p_kw).sum())
 
 
 def _towards(flow_kw: float) -> Direction:

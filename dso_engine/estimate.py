@@ -107,15 +107,7 @@ def estimate_state(
         error_weight = np.abs(prior.p_kw) + _FLOOR_KW
     error_share = _share(error_weight, pcc, p_head.size)
 
-    answer_kw = np.zeros(p_head.size)
-    answer_share = np.zeros(len(pcc))
-    if response is not None:
-        change = (p_head - response.baseline_kw).ravel()
-        flexible = np.where(change[pcc] > 0.0, response.up_kw, response.down_kw)
-        room = np.bincount(pcc, weights=flexible, minlength=p_head.size)
-        answer_kw = np.clip(change, -room, room)
-        answer_share = _share(flexible, pcc, p_head.size)
-
+    answer_kw, answer_share = _answer(response, p_head, pcc)
     found = prior
     for target, p_share in ((p_head.ravel() - answer_kw, error_share), (p_head.ravel(), answer_share)):
         for _ in range(_ROUNDS):
@@ -134,6 +126,16 @@ def estimate_state(
         residual_kvar=q_head - state.pcc_q_kvar.reshape(shape),
         residual_v=v_head - state.pcc_v_v.reshape(shape),
     )
+
+
+def _answer(response: Response | None, p_head: FloatArray, pcc: IntArray) -> tuple[FloatArray, FloatArray]:
+    """What flexible homes answer per PCC, (pcc,), and each home's share of it, (home,)."""
+    if response is None:
+        return np.zeros(p_head.size), np.zeros(len(pcc))
+    change = (p_head - response.baseline_kw).ravel()
+    flexible = np.where(change[pcc] > 0.0, response.up_kw, response.down_kw)
+    room = np.bincount(pcc, weights=flexible, minlength=p_head.size)
+    return np.clip(change, -room, room), _share(flexible, pcc, p_head.size)
 
 
 def _heads(network: Network, readings: Sequence[PccReading]) -> tuple[FloatArray, FloatArray, FloatArray]:

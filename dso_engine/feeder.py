@@ -228,14 +228,11 @@ def with_model_error(network: Network, *, r_factor: float, wrong_phase: Mapping[
         raise InvalidFeeder(f"resistance factor must be positive, not {r_factor}")
     if unknown := sorted(set(wrong_phase) - {home.id for home in network.homes}):
         raise InvalidFeeder(f"unknown home {', '.join(unknown)}")
-    codes = {segment.linecode.id: segment.linecode for segment in network.segments if segment.linecode}
+    codes = {code.id: code for code in (segment.linecode for segment in network.segments) if code}
     wrong = {
-        name: replace(code, r_ohm_per_m=_frozen(code.r_ohm_per_m * r_factor)) for name, code in codes.items()
+        key: replace(code, r_ohm_per_m=_frozen(code.r_ohm_per_m * r_factor)) for key, code in codes.items()
     }
-    segments = tuple(
-        replace(segment, linecode=segment.linecode and wrong[segment.linecode.id])
-        for segment in network.segments
-    )
+    segments = tuple(replace(s, linecode=s.linecode and wrong[s.linecode.id]) for s in network.segments)
     homes = tuple(replace(home, phase=Phase(wrong_phase.get(home.id, home.phase))) for home in network.homes)
     return replace(network, segments=segments, homes=homes)
 
@@ -248,9 +245,9 @@ def _build(file: NetworkFile) -> Network:
     feeder_of = {bus.id: bus.feeder for bus in file.buses}
     segments = _segments(file, codes, feeder_of)
     transformer = file.transformer
-    for role, bus in (("HV", transformer.hv_bus), ("LV", transformer.lv_bus)):
+    for bus in (transformer.hv_bus, transformer.lv_bus):
         if bus not in feeder_of:
-            raise InvalidFeeder(f"{role} side of the transformer is on unknown bus {bus}")
+            raise InvalidFeeder(f"the transformer is on unknown bus {bus}")
     source = file.mv_source
     if source.bus != transformer.hv_bus:
         raise InvalidFeeder(f"source is on {source.bus}, the transformer on {transformer.hv_bus}")
@@ -275,7 +272,7 @@ def _build(file: NetworkFile) -> Network:
 
 
 def _unique(kind: str, ids: Iterable[str]) -> None:
-    if twice := sorted(name for name, count in Counter(ids).items() if count > 1):
+    if twice := [name for name, count in Counter(ids).items() if count > 1]:
         raise InvalidFeeder(f"{kind} id used twice: {', '.join(twice)}")
 
 

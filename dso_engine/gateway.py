@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from vtn_server.operator import Operator, Reading
-
 from dso_engine.gateway_messages import (
     Contexts,
     curtail_id,
@@ -30,6 +28,7 @@ from dso_engine.market import Order, Side, sequence_number
 from dso_engine.model import SLOT, Commitment, HomeId, Pcc, Phase
 from dso_engine.ports import Clock, Delivery, HourResult, SlotOrder
 from schemas.oadr20b.enums import OptType
+from vtn_server.operator import Operator, Reading
 from vtn_server.state import VenId
 
 __all__ = ["OpenAdrGateway"]
@@ -230,7 +229,7 @@ class OpenAdrGateway:
 
     def absent(self, now: datetime) -> frozenset[HomeId]:
         """See :class:`HomeExchange`."""
-        return frozenset(self._homes[ven] for ven in self._operator().opted_out(now) if ven in self._homes)
+        return frozenset(self._homes[ven] for ven in self._operator().schedules(now) if ven in self._homes)
 
     async def _readings(self, specifier: str, start: datetime, end: datetime) -> tuple[Reading, ...]:
         return await self._operator().readings(report_specifier_id=specifier, start=start, end=end)

@@ -179,7 +179,7 @@ def price_signal(u_millicent: int) -> tuple[EventSignal, ...]:
 
 
 def price_event(slot: datetime, pcc: Pcc, audience: tuple[VenId, ...], contexts: Contexts) -> EventDraft:
-    """Return the real-time price of a PCC for a slot, at zero; no target, so the bytes are the same for all."""
+    """Return the real-time price of a PCC for a slot, at zero; no target, so one body serves all."""
     return EventDraft(
         event_id=price_id(slot, pcc),
         market_context=contexts.price,
@@ -193,8 +193,8 @@ def price_event(slot: datetime, pcc: Pcc, audience: tuple[VenId, ...], contexts:
 
 
 def export_signal(export_w: int, length: Duration) -> tuple[EventSignal, ...]:
-    """Return the bound on exports; the setpoint bounds the exchange, so an export is negative."""
-    values = [-float(export_w)]
+    """Return the bound on exports, as the largest export allowed."""
+    values = [float(export_w)]
     return (_signal(SignalName.LOAD_DISPATCH, SignalType.SETPOINT, "export", values, length, WATT),)
 
 

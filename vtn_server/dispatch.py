@@ -108,7 +108,7 @@ def _row(
     return Row(services=services, needs=needs, handler=handler, refusal=refusal)
 
 
-_VTN_ONLY: Final = Row[m.AnyMessage](
+_VTN_ONLY: Final[Row[m.AnyMessage]] = Row(
     services=_ANY, needs=Needs.NOBODY, handler=None, refusal=refuse_with_response
 )
 _REG: Final = Needs.REGISTERED
@@ -153,4 +153,4 @@ TABLE: Final[dict[type[m.AnyMessage], Row[Never]]] = {
 
 def row_of(message: M) -> Row[M]:
     """Return the row of a message."""
-    return cast(Row[M], TABLE[type(message)])
+    return cast(Row[M], TABLE[cast(type[m.AnyMessage], type(message))])

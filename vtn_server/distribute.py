@@ -74,7 +74,9 @@ def _is_given_up(sent: Sent | None, record: EventRecord, ctx: Context) -> bool:
     )
 
 
-def _is_live(record: EventRecord, sent: Sent | None, delivery: Delivery, opt: EventOpt | None, ctx: Context) -> bool:
+def _is_live(
+    record: EventRecord, sent: Sent | None, delivery: Delivery, opt: EventOpt | None, ctx: Context
+) -> bool:
     """Return whether an event is listed to the VEN (rules 1 and 4)."""
     if rules.is_over(record, ctx.now):
         return False
@@ -113,6 +115,9 @@ def distribution(
     """Return the set to send, if one is due, and the delivery afterwards.
 
     Args:
+        ven_id: Whose set.
+        world: What is known.
+        ctx: When, and on which connection.
         response: The eiResponse where the VEN asked for its events; then a set is always returned.
         limit: The replyLimit (r27).
     """

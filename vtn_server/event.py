@@ -95,7 +95,7 @@ def status(record: EventRecord, now: datetime) -> EventStatus:
 def changed_at(record: EventRecord, now: datetime) -> datetime:
     """Return when anything a VEN sees of the event last changed, its status included (r115, G8)."""
     edges = (_near_at(record), record.dtstart, end_of(record))
-    return max(record.modified_at, *(edge for edge in edges if edge is not None and edge <= now))
+    return max((record.modified_at, *(edge for edge in edges if edge is not None and edge <= now)))
 
 
 def order_key(record: EventRecord, now: datetime) -> tuple[int, int, datetime, str]:
@@ -230,7 +230,9 @@ def _check_intervals(draft: EventDraft, signal: EventSignal) -> None:
         for index, interval in enumerate(signal.intervals):
             _ = interval.signal_value
             if interval.duration is None or interval.dtstart is not None or interval.uid != str(index):
-                raise InvalidData(f"event {name}: intervals have uid 0, 1, ... and a duration (r2, r102, r103)")
+                raise InvalidData(
+                    f"event {name}: intervals have uid 0, 1, ... and a duration (r2, r102, r103)"
+                )
             moment = interval.duration.after(moment)
     except InvalidValue as err:
         raise InvalidData(f"event {name}: {err}") from err

@@ -110,10 +110,7 @@ class JsonForm(typing.Generic[T]):
 
     def _union(self, hints: tuple[Any, ...]) -> _Form:
         kinds = [hint for hint in hints if hint is not type(None)]
-        if len(kinds) == 1:
-            inner = self._of(kinds[0])
-        else:
-            inner = self._tagged(kinds)
+        inner = self._of(kinds[0]) if len(kinds) == 1 else self._tagged(kinds)
         if len(kinds) == len(hints):
             return inner
         return _Form(

@@ -52,12 +52,8 @@ def take(ven: Ven, ctx: Context) -> tuple[Queued | None, Ven]:
         if item.deliveries >= ctx.settings.max_deliveries:
             ven = give_up(ven, item, f"no answer to {item.deliveries} deliveries", ctx)
             continue
-        sent = replace(
-            item, state=ItemState.IN_FLIGHT, deliveries=item.deliveries + 1, sent_at=ctx.now
-        )
-        return item.message, replace(
-            ven, outbox=tuple(sent if each is item else each for each in ven.outbox)
-        )
+        sent = replace(item, state=ItemState.IN_FLIGHT, deliveries=item.deliveries + 1, sent_at=ctx.now)
+        return item.message, replace(ven, outbox=tuple(sent if each is item else each for each in ven.outbox))
     return None, ven
 
 

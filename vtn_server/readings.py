@@ -68,9 +68,7 @@ def update_report(message: UpdateReport, ven: Ven, world: World, ctx: Context) -
     )
 
 
-def _readings_of(
-    report: Report, requested: RequestedReport, ven: Ven, ctx: Context
-) -> tuple[Reading, ...]:
+def _readings_of(report: Report, requested: RequestedReport, ven: Ven, ctx: Context) -> tuple[Reading, ...]:
     specifier = requested.request.specifier
     if report.report_specifier_id != specifier.report_specifier_id:
         raise InvalidId(f"request {report.report_request_id} is for {specifier.report_specifier_id}")

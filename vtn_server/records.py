@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from schemas.oadr20b.enums import OptType, ResponseRequired
 from schemas.oadr20b.model import EventSignal, Target
@@ -15,6 +16,9 @@ from schemas.oadr20b.xmltypes import Duration
 from vtn_server.state import VenId
 
 __all__ = ["EventDraft", "EventOpt", "EventRecord", "EventVersion", "Fetched"]
+
+_ANYTHING: Final = Target()
+_ZERO: Final = Duration()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +38,8 @@ class EventDraft:
     audience: tuple[VenId, ...]
     response_required: ResponseRequired
     priority: int = 0
-    target: Target = Target()
-    notification: Duration = Duration()
+    target: Target = _ANYTHING
+    notification: Duration = _ZERO
     startafter: Duration | None = None
     ramp_up: Duration | None = None
     recovery: Duration | None = None

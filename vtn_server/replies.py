@@ -9,7 +9,21 @@ from schemas.oadr20b.errors import ApplicationError
 from vtn_server.decision import failed
 from vtn_server.registration import profiles
 
-__all__ = ["Refusal", "request_id_of", "ven_id_of"]
+__all__ = [
+    "Refusal",
+    "refuse_cancel_opt",
+    "refuse_cancel_party",
+    "refuse_cancel_report",
+    "refuse_create_opt",
+    "refuse_create_party",
+    "refuse_create_report",
+    "refuse_register_report",
+    "refuse_request_event",
+    "refuse_update_report",
+    "refuse_with_response",
+    "request_id_of",
+    "ven_id_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +79,7 @@ def refuse_create_party(
     )
 
 
-def refuse_cancel_party(
-    message: m.CancelPartyRegistration, refusal: Refusal
-) -> m.CanceledPartyRegistration:
+def refuse_cancel_party(message: m.CancelPartyRegistration, refusal: Refusal) -> m.CanceledPartyRegistration:
     """Refuse a cancellation."""
     return m.CanceledPartyRegistration(
         response=refusal.answer(message.request_id),

@@ -68,7 +68,8 @@ def request(ven: Ven, drafts: tuple[ReportRequestDraft, ...], ctx: Context) -> V
 
 def _request_of(draft: ReportRequestDraft, report_request_id: str) -> ReportRequest:
     payloads = tuple(
-        SpecifierPayload(r_id=r_id, reading_type="x-notApplicable") for r_id in draft.r_ids  # r338
+        SpecifierPayload(r_id=r_id, reading_type="x-notApplicable")
+        for r_id in draft.r_ids  # r338
     )
     specifier = ReportSpecifier(
         report_specifier_id=draft.report_specifier_id,

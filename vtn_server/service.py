@@ -39,7 +39,7 @@ from vtn_server.replies import Refusal, ven_id_of
 from vtn_server.settings import ReportPlan, VtnSettings, no_reports
 from vtn_server.state import PeerIdentity, Ven
 from vtn_server.stats import Stats, Tally
-from vtn_server.store import Store, StoreError
+from vtn_server.store import Store, StoreError, StoreFailed
 from vtn_server.world import Memory
 
 __all__ = ["Exchange", "Reply", "VtnService"]
@@ -128,6 +128,10 @@ class VtnService:
         """Return the counters."""
         return self._tally.snapshot(self.store.commits)
 
+    def count_http_error(self, status: int) -> None:
+        """Count a request the transport refused."""
+        self._tally.http_errors[str(status)] += 1
+
     async def close(self) -> None:
         """Finish what is under way; the store stays open, it belongs to whoever made it."""
         while self._settling:
@@ -149,10 +153,9 @@ class VtnService:
                 _LOG.info("refused a body: %s", err)
                 status, reply = err.http_status if message is None else 500, b""
             except StoreError:
-                self._broken = True
                 _LOG.exception("the store failed; this VTN serves nothing more")
                 status, reply = 503, b""
-            except Exception:
+            except Exception:  # noqa: BLE001 - the last resort of rule 4
                 reference = self._new_id()
                 _LOG.exception("unexpected, reference %s", reference)
                 status, reply = 500, f"reference {reference}".encode()
@@ -212,8 +215,6 @@ class VtnService:
                 lock.release()
         if settling is not None:
             await asyncio.shield(settling)
-        if isinstance(decision.reply, Distribution):
-            self.memory.note_fetched(ven.ven_id, decision.reply, ctx.now)
         for notice in decision.notices:
             _LOG.info("%s: %s", key, notice, extra={"ven_id": key})
         return decision
@@ -253,6 +254,10 @@ class VtnService:
         await lock.acquire()
         return lock
 
+    def unlock(self, key: str) -> None:
+        """Let the lock of a VEN go."""
+        self._locks[key].release()
+
     def _sender(self, message: AnyMessage, needs: Needs, ctx: Context) -> Ven:
         """Return the VEN a message comes from.
 
@@ -288,16 +293,16 @@ class VtnService:
         writes = decision.writes
         if changed is not None and changed is not ven:
             writes = (SaveVen(ven=replace(changed, version=ven.version + 1)), *writes)
+        if decision.delivery is not None:
+            self.memory.set_delivery(ven.ven_id, decision.delivery)  # at once: an event may change meanwhile
+        if isinstance(decision.reply, Distribution):
+            self.memory.note_fetched(ven.ven_id, decision.reply, self.now())
         if not writes:
-            if decision.delivery is not None:
-                self.memory.set_delivery(ven.ven_id, decision.delivery)
             return None
 
         async def settle() -> None:
             try:
                 await self._commit(writes)
-                if decision.delivery is not None:
-                    self.memory.set_delivery(ven.ven_id, decision.delivery)
             finally:
                 lock.release()
 
@@ -311,8 +316,12 @@ class VtnService:
 
     async def _commit(self, writes: Sequence[Write]) -> None:
         if self._broken:
-            raise StoreError("an earlier commit failed")
-        await self.store.commit(writes)
+            raise StoreFailed("an earlier commit failed")
+        try:
+            await self.store.commit(writes)
+        except StoreError:
+            self._broken = True
+            raise
         self.memory.apply(writes)
 
     async def write(self, writes: Sequence[Write]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from schemas.oadr20b.model import Report
 from schemas.oadr20b.wire import MAX_BYTES
@@ -16,6 +16,8 @@ __all__ = ["ReportPlan", "VtnSettings", "no_reports"]
 
 ReportPlan: TypeAlias = Callable[[VenId, tuple[Report, ...], datetime], tuple[ReportRequestDraft, ...]]
 """Which reports to ask of a VEN that has just announced its metadata. Must be pure."""
+
+_POLL_PERIOD: Final = Duration(seconds=10)
 
 
 def no_reports(ven_id: VenId, metadata: tuple[Report, ...], now: datetime) -> tuple[ReportRequestDraft, ...]:
@@ -42,7 +44,7 @@ class VtnSettings:
     """
 
     vtn_id: str
-    poll_period: Duration = Duration(seconds=10)
+    poll_period: Duration = _POLL_PERIOD
     open_enrolment: bool = False
     market_contexts: tuple[str, ...] = ()
     resend_after_s: float = 30.0

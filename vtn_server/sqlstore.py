@@ -122,7 +122,9 @@ class SqlStore:
                             self._save_opt(connection, write)
                         case AddReadings():
                             pass  # below, all at once
-                readings = [each for write in writes if isinstance(write, AddReadings) for each in write.readings]
+                readings = [
+                    each for write in writes if isinstance(write, AddReadings) for each in write.readings
+                ]
                 if readings:
                     connection.execute(
                         insert(ReadingRow).prefix_with("OR REPLACE"), [self._row(each) for each in readings]
@@ -244,6 +246,17 @@ class SqlStore:
                 versions=tuple(self._versions.loads(body) for body in versions),
             )
 
+    async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:
+        """Return which of some events are stored, however old."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reader, self._known_events, tuple(event_ids)
+        )
+
+    def _known_events(self, event_ids: tuple[str, ...]) -> frozenset[str]:
+        query = select(EventRow.event_id).where(col(EventRow.event_id).in_(event_ids))
+        with self._engine.connect() as connection:
+            return frozenset(connection.execute(query).scalars())
+
     async def readings(
         self, *, report_specifier_id: str, start: datetime, end: datetime, ven_id: VenId | None = None
     ) -> tuple[Reading, ...]:
@@ -263,7 +276,9 @@ class SqlStore:
         if ven_id is not None:
             query = query.where(ReadingRow.ven_id == ven_id)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(ReadingRow.start, ReadingRow.ven_id, ReadingRow.r_id)).all()
+            rows = connection.execute(
+                query.order_by(ReadingRow.start, ReadingRow.ven_id, ReadingRow.r_id)
+            ).all()
         return tuple(
             Reading(
                 ven_id=VenId(row.ven_id),

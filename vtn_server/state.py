@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NewType, TypeAlias
+from typing import Final, NewType, TypeAlias
 
 from schemas.oadr20b.enums import OptType, ProfileName, TransportName
 from schemas.oadr20b.model import (
@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 VenId = NewType("VenId", str)
+
+_FOR_EVER: Final = Duration()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class ReportRequestDraft:
     granularity: Duration
     report_back_duration: Duration
     start: datetime
-    duration: Duration = Duration()
+    duration: Duration = _FOR_EVER
     gate: timedelta | None = None
 
 

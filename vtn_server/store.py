@@ -74,6 +74,10 @@ class Store(Protocol):
         """Return an event with all its versions, however old."""
         ...
 
+    async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:
+        """Return which of some events are stored, however old."""
+        ...
+
     async def close(self) -> None:
         """Finish what is under way and let go of all resources."""
         ...

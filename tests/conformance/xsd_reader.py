@@ -34,9 +34,13 @@ class Schemas:
         self.heads: dict[str, list[str]] = {}
         for root in self.files.values():
             space = root.get("targetNamespace") or ""
-            for node in root.iterchildren(f"{XS}element", f"{XS}complexType", f"{XS}simpleType", f"{XS}attribute"):
+            for node in root.iterchildren(
+                f"{XS}element", f"{XS}complexType", f"{XS}simpleType", f"{XS}attribute"
+            ):
                 name = f"{{{space}}}{node.get('name')}"
-                kind = "type" if node.tag.endswith("Type") else etree.QName(node).localname
+                kind = (
+                    etree.QName(node).localname.replace("complexType", "type").replace("simpleType", "type")
+                )
                 self._globals[kind, name] = node
                 head = node.get("substitutionGroup")
                 if head:
@@ -146,7 +150,13 @@ class Schemas:
 
     def type_name(self, kind: Node | str | None) -> str:
         """Return the local name of a named type."""
-        return kind.removeprefix(XS) if isinstance(kind, str) else (kind.get("name") or "") if kind is not None else ""
+        return (
+            kind.removeprefix(XS)
+            if isinstance(kind, str)
+            else (kind.get("name") or "")
+            if kind is not None
+            else ""
+        )
 
     def enumeration(self, kind: Node | str | None) -> list[str]:
         """Return the enumerated values of a simple type, through unions."""

@@ -57,7 +57,7 @@ _BY_TAG: Final[dict[str, st.SearchStrategy[Any]]] = {
     "gml:posList": st.lists(st.floats(-90, 90).map(repr), max_size=4).map(" ".join),
     "gml:id": st.just("to be numbered"),
 }
-_AT_LEAST_ONE: Final = {(Report, "intervals")}
+AT_LEAST_ONE: Final = {(Report, "intervals")}
 """Tuples that may be absent but not empty; for the others the declaration says it (no default)."""
 
 _PART: Final = st.integers(0, 10**9 - 1) | st.integers(0, 90)
@@ -144,7 +144,7 @@ def _field(cls: type, field: dataclasses.Field[Any], hint: Any, marker: object) 
         elif typing.get_origin(kind) is tuple:
             inner = typing.get_args(kind)[0]
             kinds = typing.get_args(inner) if isinstance(inner, types.UnionType) else (inner,)
-            least = field.default is dataclasses.MISSING or (cls, field.name) in _AT_LEAST_ONE
+            least = field.default is dataclasses.MISSING or (cls, field.name) in AT_LEAST_ONE
             items = st.one_of([_value(each, tag) for each in kinds])
             strategies.append(st.lists(items, min_size=int(least), max_size=2).map(tuple))
         else:

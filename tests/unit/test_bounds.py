@@ -104,6 +104,35 @@ def test_bounds_keep_every_limit_minus_guard(pv_kw: float, flexible: bool) -> No
     assert np.any(low > before.pcc_p_kw.ravel() + 0.5)
 
 
+@pytest.mark.parametrize("seed", [22, 28, 36])
+def test_no_pcc_gives_up_more_than_it_must(seed: int) -> None:
+    """Here a PCC that goes back makes room for one that had its turn before."""
+    rng = np.random.default_rng(seed)
+    start = Injections(
+        p_kw=rng.gamma(2.0, 0.2, 50) - 5.0 * (rng.random(50) < 0.8),
+        q_kvar=np.full(50, 0.16),
+        phase=rng.integers(0, 3, 50),
+    )
+    found = find_bounds(
+        search=fast(),
+        record=fast(),
+        injections=start,
+        limits=LIMITS,
+        directions=(Direction.EXPORT,),
+        label="tight",
+    )
+    (relief,) = found.reliefs
+    pcc = rural().pcc_of(start.phase)
+    gave_up = 0
+    for k in range(6):
+        back_kw = np.where(pcc == k, start.p_kw - relief.injections.p_kw, 0.0)
+        if back_kw.sum() < -0.1:
+            gave_up += 1
+            less = dataclasses.replace(relief.injections, p_kw=relief.injections.p_kw + 0.1 * back_kw)
+            assert violations(rural(), fast().solve(less, "less"), LIMITS, guard=True)
+    assert gave_up
+
+
 def test_only_flexible_homes_move_while_flexibility_lasts() -> None:
     up_kw = np.where(BATTERY, 3.0, 0.0)
     found = find_bounds(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from schemas.oadr20b import model as m
 from schemas.oadr20b.enums import EventStatus, OptType, ReadingType, ResponseRequired, SignalType
@@ -15,6 +16,8 @@ from schemas.oadr20b.xmltypes import Duration
 from ven_client.application import HeldEvent, ReportWindow, Verdict
 from ven_client.session import Session, State
 from ven_client.settings import VenConfig
+
+Kind = TypeVar("Kind", bound=m.Message)
 
 T0 = datetime(2026, 6, 1, 10, 0, tzinfo=UTC)
 MARKET = "http://feederloop.example/local-market"
@@ -267,5 +270,5 @@ def kinds(messages: Iterable[m.AnyMessage]) -> list[str]:
     return [type(message).__name__ for message in messages]
 
 
-def only(messages: Iterator[m.AnyMessage] | list[m.AnyMessage], kind: type[m.Message]) -> list[m.AnyMessage]:
+def only(messages: Iterable[m.AnyMessage], kind: type[Kind]) -> list[Kind]:
     return [message for message in messages if isinstance(message, kind)]

@@ -1,0 +1,336 @@
+"""What a program that runs programmes may do with a VTN: publish, ask, look.
+
+One instance per VTN, beside its service. Every method that changes something returns when it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from schemas.oadr20b.enums import OptType
+from schemas.oadr20b.errors import InvalidId, NotAllowed, NotRegistered, TargetMismatch
+from schemas.oadr20b.model import CancelPartyRegistration, EventSignal, Report, RequestReregistration
+from vtn_server import distribute, outbox, report
+from vtn_server import event as rules
+from vtn_server.decision import Context, SaveEvent, SaveVen
+from vtn_server.opt import in_force
+from vtn_server.records import EventDraft, EventOpt, EventRecord, EventVersion, Fetched
+from vtn_server.service import VtnService, over_by
+from vtn_server.state import (
+    GivenUp,
+    PeerIdentity,
+    Provision,
+    Reading,
+    ReportRequestDraft,
+    RequestedReport,
+    Schedule,
+    Ven,
+    VenId,
+)
+from vtn_server.stats import Stats
+
+__all__ = [
+    "EventDraft",
+    "EventOpt",
+    "EventRecord",
+    "EventVersion",
+    "Fetched",
+    "Operator",
+    "Provision",
+    "Reading",
+    "ReportRequestDraft",
+    "Schedule",
+    "Stats",
+    "VenId",
+    "VenView",
+]
+
+_NOBODY = PeerIdentity()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenView:
+    """What an operator sees of a VEN.
+
+    Attributes:
+        requests: Our report requests to it.
+        pending: Messages in its queue, events apart.
+        given_up: What it never answered, or answered with an error.
+        unanswered_events: Events that want an answer and were sent as often as they are.
+    """
+
+    ven_id: VenId
+    ven_name: str
+    registered: bool
+    metadata: tuple[Report, ...]
+    requests: tuple[RequestedReport, ...]
+    pending: int
+    given_up: tuple[GivenUp, ...]
+    unanswered_events: tuple[str, ...]
+
+
+class Operator:
+    """The facade of one VTN."""
+
+    def __init__(self, service: VtnService) -> None:
+        self._service = service
+        self._memory = service.memory
+        self._events = asyncio.Lock()
+
+    def _context(self) -> Context:
+        return self._service.context(_NOBODY)
+
+    # --- VENs ----------------------------------------------------------------------------------------------
+
+    async def provision(self, vens: Sequence[Provision]) -> None:
+        """Make VENs known in advance, or change what is known of them. Registrations stay.
+
+        Raises:
+            NotAllowed: if two VENs would have one id or one name.
+        """
+        ids = {each.ven_id for each in vens}
+        names = {each.ven_name for each in vens}
+        if len(ids) != len(vens) or len(names) != len(vens):
+            raise NotAllowed("a venID or a venName comes twice")
+        for key in ("", *sorted(ids)):  # the first is the lock under which VENs come into being
+            await self._service.lock(key)
+        try:
+            writes = []
+            for each in vens:
+                namesake = self._memory.ven_named(each.ven_name)
+                if namesake is not None and namesake.ven_id != each.ven_id:
+                    raise NotAllowed(f"the name {each.ven_name!r} is {namesake.ven_id}'s")
+                former = self._memory.ven(each.ven_id) or Ven(ven_id=each.ven_id, provision=each)
+                if former.version == 0 or former.provision != each:
+                    writes.append(SaveVen(ven=replace(former, provision=each, version=former.version + 1)))
+            if writes:
+                await self._service.write(writes)
+        finally:
+            for key in ("", *ids):
+                self._service.unlock(key)
+
+    def vens(self) -> tuple[VenView, ...]:
+        """Return all VENs, by venID."""
+        ctx = self._context()
+        return tuple(self._view(ven, ctx) for ven in self._memory.vens())
+
+    def _view(self, ven: Ven, ctx: Context) -> VenView:
+        unanswered = distribute.given_up(ven.ven_id, self._memory, ctx)
+        return VenView(
+            ven_id=ven.ven_id,
+            ven_name=ven.provision.ven_name,
+            registered=ven.registration is not None,
+            metadata=ven.metadata,
+            requests=ven.requests,
+            pending=len(ven.outbox),
+            given_up=ven.given_up,
+            unanswered_events=tuple(sorted(each.event_id for each in unanswered)),
+        )
+
+    async def request_reregistration(self, ven_id: VenId) -> None:
+        """Ask a VEN to register again, at its next poll.
+
+        Raises:
+            NotRegistered: if it is not registered.
+        """
+        async with _Locked(self._service, ven_id) as ven:
+            _registration_id(ven)
+            await self._save(ven, RequestReregistration(ven_id=ven_id))
+
+    async def cancel_registration(self, ven_id: VenId) -> None:
+        """End a VEN's registration, at its next poll (r407).
+
+        Raises:
+            NotRegistered: if it is not registered.
+        """
+        async with _Locked(self._service, ven_id) as ven:
+            message = CancelPartyRegistration(
+                request_id=self._context().new_id(), registration_id=_registration_id(ven), ven_id=ven_id
+            )
+            await self._save(ven, message)
+
+    async def _save(self, ven: Ven, message: RequestReregistration | CancelPartyRegistration) -> None:
+        after = outbox.enqueue(ven, message, self._context().new_id)
+        await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
+
+    # --- events --------------------------------------------------------------------------------------------
+
+    async def publish_events(self, drafts: Sequence[EventDraft]) -> tuple[EventRecord, ...]:
+        """Publish new events, all or none, in one transaction.
+
+        Raises:
+            NotAllowed: if an eventID exists already, or comes twice.
+            InvalidId: if an audience names a VEN we do not know.
+            InvalidData: if a draft breaks a rule of the profile.
+            TargetMismatch: if a market context is not one of this VTN's.
+        """
+        async with self._events:
+            now = self._service.now()
+            ids = [draft.event_id for draft in drafts]
+            if len(set(ids)) != len(ids):
+                raise NotAllowed("an eventID comes twice")
+            for draft in drafts:
+                self._check(draft)
+            stored = await self._service.store.known_events(ids)
+            if stored:
+                raise NotAllowed(f"events exist: {sorted(stored)}")
+            records = tuple(rules.publish(draft, now) for draft in drafts)
+            await self._write_events(records)
+            self._memory.forget_over(now, over_by(now, self._service.settings))
+            return records
+
+    def _check(self, draft: EventDraft) -> None:
+        contexts = self._service.settings.market_contexts
+        if contexts and draft.market_context not in contexts:
+            raise TargetMismatch(f"{draft.market_context} is not a market context of this VTN")
+        for ven_id in draft.audience:
+            if self._memory.ven(ven_id) is None:
+                raise InvalidId(f"no venID {ven_id}")
+
+    async def modify_event(self, event_id: str, *, signals: tuple[EventSignal, ...]) -> EventRecord:
+        """Change the values of an event; see :meth:`modify_events`."""
+        return (await self.modify_events(((event_id, signals),)))[0]
+
+    async def modify_events(
+        self, changes: Sequence[tuple[str, tuple[EventSignal, ...]]]
+    ) -> tuple[EventRecord, ...]:
+        """Change the values of events, all or none, in one transaction; modificationNumber + 1 for each.
+
+        An event whose signals do not differ stays as it is.
+
+        Raises:
+            InvalidId: if an event is unknown.
+            NotAllowed: if a change touches what has elapsed, or anything but values (r20, G20), or an event
+                comes twice.
+            InvalidData: if the new signals break a rule of the profile.
+        """
+        async with self._events:
+            if len({event_id for event_id, _ in changes}) != len(changes):
+                raise NotAllowed("an eventID comes twice")
+            now = self._service.now()
+            records = tuple(
+                rules.modify(self._known(event_id), signals, now) for event_id, signals in changes
+            )
+            await self._write_events(records)
+            return records
+
+    async def cancel_event(self, event_id: str) -> EventRecord:
+        """Cancel an event (r10); the same one where it is cancelled already.
+
+        Raises:
+            InvalidId: if it is unknown.
+            NotAllowed: if it is completed.
+        """
+        async with self._events:
+            record = rules.cancel(self._known(event_id), self._service.now())
+            await self._write_events((record,))
+            return record
+
+    async def _write_events(self, records: Sequence[EventRecord]) -> None:
+        writes = tuple(
+            SaveEvent(record=each) for each in records if each is not self._memory.event(each.event_id)
+        )
+        if writes:
+            await self._service.write(writes)
+
+    def _known(self, event_id: str) -> EventRecord:
+        record = self._memory.event(event_id)
+        if record is None:
+            raise InvalidId(f"no event {event_id}")
+        return record
+
+    def event(self, event_id: str) -> EventRecord | None:
+        """Return an event that is not long over."""
+        return self._memory.event(event_id)
+
+    def events(self) -> tuple[EventRecord, ...]:
+        """Return all events that are not long over, by start and id."""
+        return self._memory.events()
+
+    def fetched(self, event_id: str) -> Mapping[VenId, Fetched]:
+        """Return the delivery record of an event: the newest version put into an answer to each VEN."""
+        return self._memory.fetched(event_id)
+
+    def opts(self, event_id: str) -> Mapping[VenId, EventOpt]:
+        """Return the VENs' answers to an event."""
+        return self._memory.opts(event_id)
+
+    def schedules(self, now: datetime) -> Mapping[VenId, tuple[Schedule, ...]]:
+        """Return the optOut schedules that cover an instant; only VENs that have one."""
+        found = {ven.ven_id: in_force(ven, OptType.OPT_OUT, now) for ven in self._memory.vens()}
+        return {ven_id: schedules for ven_id, schedules in found.items() if schedules}
+
+    # --- reports -------------------------------------------------------------------------------------------
+
+    async def request_reports(self, ven_id: VenId, drafts: Sequence[ReportRequestDraft]) -> tuple[str, ...]:
+        """Ask a VEN for reports, at its next poll; return the reportRequestIDs, in the order of the drafts.
+
+        Raises:
+            InvalidId: if the VEN is unknown or did not announce what is asked.
+            NotRegistered: if it is not registered.
+        """
+        async with _Locked(self._service, ven_id) as ven:
+            _registration_id(ven)
+            after = report.request(ven, tuple(drafts), self._context())
+            if after is not ven:
+                await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
+            return tuple(each.report_request_id for each in after.requests[len(ven.requests) :])
+
+    async def cancel_reports(self, ven_id: VenId, report_request_ids: Sequence[str]) -> None:
+        """Ask a VEN to stop some reports, at its next poll.
+
+        Raises:
+            InvalidId: if the VEN is unknown or an id is not one of our requests to it.
+        """
+        async with _Locked(self._service, ven_id) as ven:
+            after = report.cancel_requests(ven, tuple(report_request_ids), self._context())
+            await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
+
+    async def readings(
+        self, *, report_specifier_id: str, start: datetime, end: datetime, ven_id: VenId | None = None
+    ) -> tuple[Reading, ...]:
+        """Return the readings that start in [start, end), the latest content of each, sorted."""
+        return await self._service.store.readings(
+            report_specifier_id=report_specifier_id, start=start, end=end, ven_id=ven_id
+        )
+
+    def stats(self) -> Stats:
+        """Return the counters."""
+        return self._service.stats()
+
+
+def _registration_id(ven: Ven) -> str:
+    """Return the registrationID in force.
+
+    Raises:
+        NotRegistered: if there is none.
+    """
+    if ven.registration is None:
+        raise NotRegistered(f"{ven.ven_id} is not registered")
+    return ven.registration.registration_id
+
+
+class _Locked:
+    """Holds a VEN's lock and hands out its aggregate.
+
+    Raises:
+        InvalidId: on entry, if the VEN is unknown.
+    """
+
+    def __init__(self, service: VtnService, ven_id: VenId) -> None:
+        self._service = service
+        self._ven_id = ven_id
+
+    async def __aenter__(self) -> Ven:
+        if self._service.memory.ven(self._ven_id) is None:
+            raise InvalidId(f"no venID {self._ven_id}")
+        await self._service.lock(self._ven_id)
+        ven = self._service.memory.ven(self._ven_id)
+        assert ven is not None  # VENs are never removed
+        return ven
+
+    async def __aexit__(self, *failure: object) -> None:
+        self._service.unlock(self._ven_id)
