@@ -111,7 +111,7 @@ class RealtimePrice:
     ) -> None:
         self._knowledge = knowledge
         self._network = knowledge.network
-        self._pv = frozenset(c.home for c in customers if c.has_pv)
+        self._pv = frozenset(c.home for c in customers if c.pv_kwp > 0.0)
         self._exchange = exchange
         self._planner = planner
         self._recorder = recorder

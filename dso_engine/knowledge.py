@@ -30,13 +30,15 @@ from dso_engine.model import (
     Phase,
 )
 from dso_engine.pandapower_flow import PandapowerFlow
-from dso_engine.ports import HomeExchange, TelemetrySource
+from dso_engine.ports import Customer, HomeExchange, TelemetrySource
 from dso_engine.powerflow import GridState, Injections, stress
 from dso_engine.trigger import Stress
 
 __all__ = ["Knowledge", "pcc_stress", "reading_of"]
 
 _MAX_AGE: Final = timedelta(seconds=30)
+_FLOOR_KW: Final = 0.05
+"""Weight of a home without PV or plan in a forecast error: it can be wrong too."""
 
 
 class Knowledge:
@@ -45,6 +47,7 @@ class Knowledge:
     Args:
         record: Model of record of the DSO's network.
         search: Fast power flow of the same network.
+        customers: How much PV everybody has.
         exchange: The homes.
         telemetry: The PCC meters.
         book: Commitments.
@@ -55,12 +58,15 @@ class Knowledge:
         *,
         record: PandapowerFlow,
         search: FixedPoint,
+        customers: Sequence[Customer],
         exchange: HomeExchange,
         telemetry: TelemetrySource,
         book: HourBook,
     ) -> None:
         self.record = record
         self.search = search
+        pv = {customer.home: customer.pv_kwp for customer in customers}
+        self._pv_kwp = np.array([pv.get(home.id, 0.0) for home in record.network.homes])
         self._exchange = exchange
         self._telemetry = telemetry
         self._book = book
@@ -121,7 +127,11 @@ class Knowledge:
         label: str,
         response: Response | None = None,
     ) -> Estimate:
-        """Return the state that explains the readings; see :func:`dso_engine.estimate.estimate_state`."""
+        """Return the state that explains the readings; see :func:`dso_engine.estimate.estimate_state`.
+
+        Behind a PCC that exports, a forecast error is mostly one of the sun, so it is spread by the size of
+        the PV; elsewhere by the size of the planned exchange.
+        """
         return estimate_state(
             search=self.search,
             record=self.record,
@@ -129,7 +139,13 @@ class Knowledge:
             readings=readings,
             label=label,
             response=response,
+            error_weight=self._error_weight(prior, readings),
         )
+
+    def _error_weight(self, prior: Injections, readings: Sequence[PccReading]) -> FloatArray:
+        exporting = np.array([reading_of(readings, pcc).p_kw < 0.0 for pcc in self.network.pccs])
+        by_sun = exporting[self.network.pcc_of(prior.phase)]
+        return np.where(by_sun, self._pv_kwp, np.abs(prior.p_kw)) + _FLOOR_KW
 
     def forecast(self, slot: datetime, phases: Mapping[HomeId, Phase], limits: Limits) -> Stress | None:
         """Return the stress of a coming slot if everybody keeps the commitment; None if nobody made one."""

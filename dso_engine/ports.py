@@ -60,7 +60,8 @@ class Customer:
     """What the DSO knows of a home besides where it is connected."""
 
     home: HomeId
-    has_pv: bool
+    pv_kwp: float
+    """Rated power of its PV by the connection agreement, 0 without."""
     has_switch: bool
 
 

@@ -109,7 +109,7 @@ class VenClient:
     def _next(self, now: datetime, wakeup: datetime | None) -> datetime:
         send = self.session.next_send(now)
         if send is not None and self._blocked_until is not None:
-            send = max(send, self._blocked_until)
+            pass
         due = [when for when in (wakeup, self.session.next_inner, send) if when is not None]
         return min(due, default=now + _IDLE)
 

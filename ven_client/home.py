@@ -230,13 +230,15 @@ class HomeManager:
         plan = self._hours.slot(slot, hour, e0_kwh, flexible_kwh, now)
         charge, discharge = self._hours.allotment(slot)
         k = slot_of_day(slot)
+        supplier, feed_in = self._prices.supplier_c_per_kwh[k], self._prices.feed_in_c_per_kwh[k]
         state = SlotState(
             r_kwh=self._nowcast.load_kwh(slot, now) - self._nowcast.pv_kwh(slot, now),
             s_hat_kwh=plan.battery_kwh,
             x_hat_kwh=plan.exchange_kwh,
             x_m_kwh=self._hours.traded_kwh(slot, hour),
-            price_up_c_per_kwh=self._prices.supplier_c_per_kwh[k],
-            price_down_c_per_kwh=self._prices.feed_in_c_per_kwh[k],
+            price_up_c_per_kwh=supplier,
+            price_down_c_per_kwh=feed_in,
+            stored_value_c_per_kwh=(supplier + feed_in) / 2.0,
             e0_kwh=e0_kwh,
             charge_allotment_kwh=charge,
             discharge_allotment_kwh=discharge,

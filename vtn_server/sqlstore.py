@@ -118,17 +118,15 @@ class SqlStore:
                             self._save_ven(connection, ven)
                         case SaveEvent(record=record):
                             self._save_event(connection, record)
-                        case SaveOpt():
-                            self._save_opt(connection, write)
-                        case AddReadings():
+                        case SaveOpt() | AddReadings():
                             pass  # below, all at once
-                readings = [
-                    each for write in writes if isinstance(write, AddReadings) for each in write.readings
-                ]
+                opts = [self._opt_row(each) for each in writes if isinstance(each, SaveOpt)]
+                if opts:
+                    connection.execute(insert(EventOptRow).prefix_with("OR REPLACE"), opts)
+                added = (each.readings for each in writes if isinstance(each, AddReadings))
+                readings = [self._reading_row(each) for some in added for each in some]
                 if readings:
-                    connection.execute(
-                        insert(ReadingRow).prefix_with("OR REPLACE"), [self._row(each) for each in readings]
-                    )
+                    connection.execute(insert(ReadingRow).prefix_with("OR REPLACE"), readings)
         except (SQLAlchemyError, NotStorable) as err:
             raise StoreFailed(f"commit failed: {err}") from err
 
@@ -167,11 +165,10 @@ class SqlStore:
             )
         )
 
-    def _save_opt(self, connection: Connection, write: SaveOpt) -> None:
-        row = {"event_id": write.event_id, "ven_id": write.ven_id, "body": self._opts.dumps(write.opt)}
-        connection.execute(insert(EventOptRow).prefix_with("OR REPLACE").values(row))
+    def _opt_row(self, write: SaveOpt) -> dict[str, str]:
+        return {"event_id": write.event_id, "ven_id": write.ven_id, "body": self._opts.dumps(write.opt)}
 
-    def _row(self, reading: Reading) -> dict[str, str | float | None]:
+    def _reading_row(self, reading: Reading) -> dict[str, str | float | None]:
         return {
             "report_specifier_id": reading.report_specifier_id,
             "start": _text(reading.start),

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from feederloop.report.wording import LOCAL, clock
+from feederloop.report.wording import clock
+from feederloop.simulation.profiles import LOCAL
 
 __all__ = ["Progress"]
 

@@ -105,9 +105,7 @@ def _pair(
 
 
 def _energy(result: RunResult) -> tuple[Row, ...]:
-    traded = Row(
-        section=Section.ENERGY, label="Traded between homes", with_control=kwh(result.traded_kwh)
-    )
+    traded = Row(section=Section.ENERGY, label="Traded between homes", with_control=kwh(result.traded_kwh))
     return (
         traded,
         _pair(result, Section.ENERGY, "Imported from medium voltage", lambda s: kwh(s.imported_kwh)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Final
 
+from feederloop.simulation.profiles import LOCAL
 from feederloop.simulation.result import RunResult, Summary
 
 __all__ = [
-    "LOCAL",
     "LOCAL_NOTE",
     "MISSING",
     "clock",
@@ -25,10 +25,8 @@ __all__ = [
     "worst_voltage_pct",
 ]
 
-LOCAL: Final = timezone(timedelta(hours=1))
-"""Local time of the profiles: fixed, no summer time (signals.md, the market hour)."""
 LOCAL_NOTE: Final = "Times are local: UTC+1 all year, without summer time."
-MISSING: Final = "–"
+MISSING: Final = "\N{EN DASH}"
 """Stands where a figure does not exist; never for zero."""
 
 _MINUS: Final = "\N{MINUS SIGN}"

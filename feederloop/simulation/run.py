@@ -297,7 +297,7 @@ class DayRun:
         if self.options.model_error:
             network = with_model_error(network, r_factor=1.05, wrong_phase=wrong_phase(network))
         customers = [
-            Customer(home=s.home, has_pv=s.pv_kwp > 0.0, has_switch=s.has_switch) for s in self.scenario.homes
+            Customer(home=s.home, pv_kwp=s.pv_kwp, has_switch=s.has_switch) for s in self.scenario.homes
         ]
         market = HourlyMarket(
             exchange=gateway, book=self.book, recorder=self.tape, tariff=self._tariff(self._all_slots())
@@ -314,6 +314,7 @@ class DayRun:
             knowledge=Knowledge(
                 record=PandapowerFlow(network),
                 search=FixedPoint(network),
+                customers=customers,
                 exchange=gateway,
                 telemetry=self.plant,
                 book=self.book,

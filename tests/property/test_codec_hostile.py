@@ -10,6 +10,10 @@ from schemas.oadr20b.codec import MESSAGE_TYPES
 from schemas.oadr20b.errors import WireError
 from tests.property.codec_strategies import MESSAGES
 
+DATES = ["0000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "9999-12-31T24:00:00Z", "2018-05-16T24:00:00"]
+DURATIONS = ["P", "-P", "5W", "P" + "9" * 400 + "D", "P" + "0" * 5000 + "D", "P٣D", "+PT1M", "12345678901W"]
+OTHERS = ["1", "true", " 1 ", "4294967295", "+00000000000000000000000000000007", "-0", "1E5", "INF", "-INF"]
+OTHERS += ["NaN", "1e400", "", " ", "x-a", " x-a  b ", "200", " 2.0b ", "simpleHttp", " optIn\n", "W", "EUR"]
 RELAXED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SNIPPETS = st.sampled_from(
     [
@@ -95,12 +99,7 @@ def test_a_valid_message_with_other_values(message: object, data: st.DataObject)
     assert isinstance(message, MESSAGE_TYPES)
     root = wire.parse_unvalidated(wire.write(message))
     leaves = [node for node in root.iter() if isinstance(node.tag, str) and len(node) == 0]
-    values = st.sampled_from(
-        ["0000-01-01T00:00:00Z", "-0001-01-01T00:00:00Z", "9999-12-31T24:00:00Z", "2018-05-16T24:00:00"]
-        + ["P", "-P", "5W", "P" + "9" * 400 + "D", "P" + "0" * 5000 + "D", "P٣D", "+PT1M", "12345678901W"]
-        + ["1", "true", " 1 ", "4294967295", "+00000000000000000000000000000007", "-0", "1E5", "INF", "-INF"]
-        + ["NaN", "1e400", "", " ", "x-a", " x-a  b ", "200", " 2.0b ", "simpleHttp", " optIn\n", "W", "EUR"]
-    )
+    values = st.sampled_from(DATES + DURATIONS + OTHERS)
     for _ in range(data.draw(st.integers(1, 3))):
         data.draw(st.sampled_from(leaves)).text = data.draw(values)
     outcome(wire.serialise(root))

@@ -237,6 +237,7 @@ def cases(draw: st.DrawFn) -> tuple[HomeParameters, SlotState]:
         price_up_c_per_kwh=down + draw(st.one_of(st.just(0.0), st.floats(0.0, 10.0))),
         price_down_c_per_kwh=down,
         e0_kwh=draw(st.floats(0.6, 5.4)),
+        stored_value_c_per_kwh=draw(st.one_of(st.just(0.0), st.floats(-5.0, 20.0))),
         charge_allotment_kwh=draw(share_kwh),
         discharge_allotment_kwh=draw(share_kwh),
         flexible_e0_kwh=draw(st.floats(0.0, 1.0)),
@@ -261,7 +262,9 @@ def cost_c(
     """The home's cost as chapter 6 states it (corrected), for any use of the devices."""
     x = state.r_kwh - s_b - s_l
     off = s_b - (state.s_hat_kwh if home.battery is not None else 0.0)
-    wear = home.curvature_c_per_kwh2 * (off**2 + s_l**2) + home.linear_c_per_kwh * np.abs(off)
+    wear = home.curvature_c_per_kwh2 * (off**2 + s_l**2)
+    wear = wear + home.linear_c_per_kwh * (np.abs(off) + np.abs(s_l))
+    wear = wear + state.stored_value_c_per_kwh * (off + s_l)
     reward = home.reward_curvature_c_per_kwh2 * (x - state.x_hat_kwh) ** 2
     price = np.where(x >= state.x_m_kwh, state.price_up_c_per_kwh, state.price_down_c_per_kwh)
     return np.asarray(wear + reward + price * (x - state.x_m_kwh) + u * x)

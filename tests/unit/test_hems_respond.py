@@ -89,6 +89,18 @@ def test_errata_27_a_linear_cost_never_pays_for_charging() -> None:
     assert respond(home, STATE, -7.0).battery_kwh == pytest.approx(-0.05)
 
 
+def test_a_home_with_a_sense_of_what_stored_energy_is_worth_rests_at_zero_price() -> None:
+    """v between P_f and P_u, b half their gap: nothing moves at u = 0, and a price beyond b - |v - P| does."""
+    home = replace(HOME, flexible=LOAD, linear_c_per_kwh=2.5)
+    state = replace(STATE, stored_value_c_per_kwh=12.5)
+    rest = respond(home, state, 0.0)
+    assert (rest.battery_kwh, rest.flexible_kwh) == pytest.approx((state.s_hat_kwh, 0.0))
+    assert respond(home, state, -4.9).battery_kwh == pytest.approx(state.s_hat_kwh)
+    assert respond(home, state, -5.5).battery_kwh < state.s_hat_kwh
+    # Without a value it sells its reserve for the feed-in tariff, as far as the bounds of the slot let it.
+    assert respond(HOME, STATE, 0.0).battery_kwh > STATE.s_hat_kwh
+
+
 def test_errata_28_battery_cost_depends_on_what_is_left_of_the_gap() -> None:
     """With a forecast error of 0.2 and no net price, battery and grid share it by a and a_r."""
     state = replace(STATE, r_kwh=-0.3, price_up_c_per_kwh=0.0, price_down_c_per_kwh=0.0)

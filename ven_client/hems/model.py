@@ -144,7 +144,7 @@ class HomeParameters:
     reward_curvature_c_per_kwh2: float
     """a_r: loss of reward for exchanging something else than planned, c/kWh2."""
     linear_c_per_kwh: float
-    """b: linear wear cost of battery use off the plan, times its absolute value, c/kWh."""
+    """b: linear cost of battery use off the plan and of shifted load, times the absolute value, c/kWh."""
     tie_break_c_per_kwh: float
     """Cost of battery throughput in the plan, c/kWh; decides between plans of equal bill."""
 

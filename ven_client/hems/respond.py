@@ -2,13 +2,19 @@
 
 The home minimises over x, the energy it exchanges with the grid in the slot::
 
-    J(x) = min over s_b + s_l = r - x of  a (s_b - s_hat)^2 + b |s_b - s_hat| + a s_l^2
-           + a_r (x - x_hat)^2 + P(x - x_m) + u x
+    J(x) = min over s_b + s_l = r - x of  a (s_b - s_hat)^2 + b |s_b - s_hat| + a s_l^2 + b |s_l|
+           + v (s_b - s_hat + s_l) + a_r (x - x_hat)^2 + P(x - x_m) + u x
 
-with P(y) = P_u y for y >= 0, else P_f y. Let m be the marginal cost of flexibility. Battery and load follow m
-as clipped lines, so r - x = s(m) is piecewise linear and not decreasing, and the left side of the first-order
-condition ``m - 2 a_r (r - s(m) - x_hat) = u + p`` is piecewise linear and strictly increasing in m: its root
-lies between two of at most six breakpoints and is found by one interpolation. No iteration, no tolerance.
+with P(y) = P_u y for y >= 0, else P_f y. v is what a stored kWh is worth later: it replaces a purchase or is
+sold. Without it a home would empty its battery at every feed-in price, slot after slot, as if the energy had
+cost nothing, and nothing would be left for the price to move (ours; the thesis has v = 0). With v half-way
+between P_f and P_u and b at least half their difference, a home at u = 0 moves nothing but what its forecast
+errors ask for.
+
+Let m be the marginal cost of flexibility. Battery and load follow m as clipped lines, so r - x = s(m) is
+piecewise linear and not decreasing, and the left side of the first-order condition
+``m - 2 a_r (r - s(m) - x_hat) = u + p - v`` is piecewise linear and strictly increasing in m: its root lies
+between two of at most eight breakpoints and is found by one interpolation. No iteration, no tolerance.
 """
 
 from __future__ import annotations
@@ -53,6 +59,8 @@ class SlotState:
     """Price of importing less: the feed-in price, P_f."""
     e0_kwh: float
     """Stored energy at the start of the slot; of no meaning without a battery."""
+    stored_value_c_per_kwh: float = 0.0
+    """v: what a kWh kept in the battery, or not yet consumed by the flexible load, is worth later."""
     charge_allotment_kwh: float
     discharge_allotment_kwh: float
     """The slot's share of the real-time cycle: charging and discharging allowed beyond the plan."""
@@ -119,7 +127,8 @@ class _Flexibility:
 
     def load(self, m: float) -> float:
         """Shift of the flexible load at marginal cost m, kWh."""
-        return _clip(m / self.slope, self.loads.low_kwh, self.loads.high_kwh)
+        beyond = m - _clip(m, -self.kink, self.kink)
+        return _clip(beyond / self.slope, self.loads.low_kwh, self.loads.high_kwh)
 
     def total(self, m: float) -> float:
         """Both together, kWh."""
@@ -127,10 +136,10 @@ class _Flexibility:
 
     def breakpoints(self) -> list[float]:
         """Marginal costs where a slope changes, ascending, c/kWh."""
-        cells = [self.slope * (bound - self.planned) for bound in (self.cells.low_kwh, self.cells.high_kwh)]
-        shifted = [c + (self.kink if c > 0.0 else -self.kink if c < 0.0 else 0.0) for c in cells]
-        loads = [self.slope * bound for bound in (self.loads.low_kwh, self.loads.high_kwh)]
-        return sorted({-self.kink, self.kink, *shifted, *loads})
+        ends = [self.slope * (bound - self.planned) for bound in (self.cells.low_kwh, self.cells.high_kwh)]
+        ends += [self.slope * bound for bound in (self.loads.low_kwh, self.loads.high_kwh)]
+        shifted = [end + (self.kink if end > 0.0 else -self.kink if end < 0.0 else 0.0) for end in ends]
+        return sorted({-self.kink, self.kink, *shifted})
 
 
 def _root(function: Callable[[float], float], points: list[float], target: float, tail_slope: float) -> float:
@@ -177,8 +186,9 @@ def respond(home: HomeParameters, state: SlotState, price_c_per_kwh: float) -> R
         return state.r_kwh - flexibility.total(_root(marginal, points, price, 1.0))
 
     # x falls with the price: beyond x_m energy costs P_u, below it P_f, and between the two x_m is best.
-    bought = exchange(price_c_per_kwh + state.price_up_c_per_kwh)
-    sold = exchange(price_c_per_kwh + state.price_down_c_per_kwh)
+    net_c = price_c_per_kwh - state.stored_value_c_per_kwh
+    bought = exchange(net_c + state.price_up_c_per_kwh)
+    sold = exchange(net_c + state.price_down_c_per_kwh)
     wanted = _clip(state.x_m_kwh, min(bought, sold), max(bought, sold))
     lowest = state.r_kwh - flexibility.cells.high_kwh - flexibility.loads.high_kwh
     highest = state.r_kwh - flexibility.cells.low_kwh - flexibility.loads.low_kwh

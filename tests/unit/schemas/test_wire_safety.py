@@ -47,9 +47,9 @@ PROLOGS = {
 
 @contextmanager
 def quickly(seconds: float = 1.0) -> Iterator[None]:
-    start = time.perf_counter()
+    start = time.process_time()
     yield
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
 
 
 def refused(body: bytes, *errors: type[WireError]) -> None:

@@ -53,7 +53,7 @@ def peer(home: FakeHome) -> Peer:
     return operational(home, poll_jitter=0.0)
 
 
-# --- bootstrap -------------------------------------------------------------------------------------------------
+# --- bootstrap ----------------------------------------------------------------------------------------------
 
 
 def test_r405_bootstrap_order(home: FakeHome) -> None:
@@ -131,7 +131,7 @@ def test_refused_registration_is_tried_again_later(home: FakeHome, reply: m.AnyM
     session.begin(T0)
     peer = Peer(session, replies={m.CreatePartyRegistration: reply})
     assert kinds(peer.run(T0)) == ["CreatePartyRegistration"]
-    assert session.state is State.UNREGISTERED
+    assert str(session.state) == "unregistered"
     assert session.next_due(T0) == after(seconds=60)
     peer.replies.clear()
     peer.run(after(seconds=60))
@@ -165,7 +165,7 @@ def test_every_transition_leads_to_a_known_state() -> None:
     assert reached == set(State)
 
 
-# --- items the VTN hands over ----------------------------------------------------------------------------------
+# --- items the VTN hands over -------------------------------------------------------------------------------
 
 
 def test_created_event_answers_and_echoes_r42(peer: Peer) -> None:
@@ -179,7 +179,7 @@ def test_created_event_answers_and_echoes_r42(peer: Peer) -> None:
 
 def test_r62_only_never_events_give_no_created_event(peer: Peer, home: FakeHome) -> None:
     assert peer.give(distribute(event(always=False)), now=POLLED) == []
-    assert home.holds == ("e1",)
+    assert home.holds() == ("e1",)
 
 
 def test_r21_r35_unknown_vtn_is_answered_as_a_whole(peer: Peer, home: FakeHome) -> None:
@@ -196,7 +196,7 @@ def test_distribution_with_an_error_cancels_nothing(peer: Peer, home: FakeHome) 
         response=m.EiResponse(code="459", request_id=""), request_id="d2", vtn_id="vtn"
     )
     assert peer.give(refused, now=after(minutes=2)) == []
-    assert home.holds == ("e1",)
+    assert home.holds() == ("e1",)
 
 
 def test_r500_queue_is_drained_at_once_and_then_the_period_holds(peer: Peer) -> None:
@@ -222,7 +222,7 @@ def test_reregistration_on_demand_keeps_everything(peer: Peer, home: FakeHome) -
     assert (again.registration_id, again.ven_id) == ("reg-1", "ven-1")
     assert peer.session.state is State.OPERATIONAL
     assert peer.session.pending_reports == ("r1",)
-    assert home.holds == ("e1",)
+    assert home.holds() == ("e1",)
 
 
 def test_refused_reregistration_leads_to_a_new_registration(peer: Peer) -> None:
@@ -245,7 +245,7 @@ def test_r407_cancellation_by_the_vtn_forgets_everything(peer: Peer, home: FakeH
     assert (answer.response.code, answer.response.request_id) == ("200", "x1")
     assert (answer.registration_id, answer.ven_id) == ("reg-1", "ven-1")
     assert peer.session.state is State.UNREGISTERED
-    assert home.holds == ()
+    assert home.holds() == ()
     assert peer.session.pending_reports == ()
     assert peer.run(after(minutes=11, seconds=59)) == []
     assert kinds(peer.run(after(minutes=12)))[0] == "CreatePartyRegistration"
@@ -299,9 +299,7 @@ def test_own_cancellation_ends_the_traffic(peer: Peer) -> None:
         ),
     ],
 )
-def test_r304_foreign_ven_id_is_452_in_the_fitting_reply(
-    peer: Peer, item: m.AnyMessage, answer: str
-) -> None:
+def test_r304_foreign_ven_id_is_452_in_the_fitting_reply(peer: Peer, item: m.AnyMessage, answer: str) -> None:
     (sent,) = peer.give(item, now=POLLED)
     assert kinds([sent]) == [answer]
     assert getattr(sent, "response").code == "452"  # noqa: B009  # every one of them has it
@@ -318,7 +316,7 @@ def test_r23_request_of_a_ven_from_the_vtn_is_an_error_and_not_drained(peer: Pee
     assert isinstance(poll, m.Poll)
 
 
-# --- lost registrations ----------------------------------------------------------------------------------------
+# --- lost registrations -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", ["463", "452"])
@@ -333,7 +331,7 @@ def test_r517_vtn_that_does_not_know_us_gets_a_new_registration(
     assert kinds(peer.sent)[:3] == ["Poll", "CreatePartyRegistration", "RegisterReport"]
     assert peer.session.state is State.OPERATIONAL
     assert peer.session.pending_reports == ()
-    assert home.holds == ("e1",)
+    assert home.holds() == ("e1",)
     assert len(home.told) == 1  # the event stayed all the time
 
 
@@ -348,7 +346,7 @@ def test_registrations_keep_their_distance(home: FakeHome) -> None:
     assert kinds(peer.run(after(seconds=60)))[0] == "CreatePartyRegistration"
 
 
-# --- failures --------------------------------------------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------------------
 
 
 def test_lost_poll_is_followed_by_request_event(peer: Peer) -> None:
@@ -425,7 +423,7 @@ def test_vtn_without_the_event_service_is_polled_all_the_same(peer: Peer) -> Non
     assert kinds(peer.run(POLLED)) == ["Poll"]
 
 
-# --- opts ------------------------------------------------------------------------------------------------------
+# --- opts ---------------------------------------------------------------------------------------------------
 
 
 def test_opt_schedule_and_its_cancellation(peer: Peer) -> None:
@@ -471,7 +469,7 @@ def test_r200_r206_opt_drafts_that_make_no_sense() -> None:
         OptDraft(opt_type=out, reason=why, availability=(ramped,))
 
 
-# --- poll cadence ----------------------------------------------------------------------------------------------
+# --- poll cadence -------------------------------------------------------------------------------------------
 
 
 def test_idle_polls_are_spread_and_never_faster_than_asked() -> None:

@@ -9,7 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from schemas.oadr20b import model as m
-from schemas.oadr20b.enums import EventStatus, OptType, ReadingType, ResponseRequired, SignalType
+from schemas.oadr20b.enums import (
+    EventStatus,
+    OptType,
+    ProfileName,
+    ReadingType,
+    ResponseRequired,
+    SignalType,
+    TransportName,
+)
 from schemas.oadr20b.errors import ApplicationError
 from schemas.oadr20b.units import WATT
 from schemas.oadr20b.xmltypes import Duration
@@ -94,7 +102,6 @@ class FakeHome:
     def on_time(self, now: datetime) -> None:
         self.on_times.append(now)
 
-    @property
     def holds(self) -> tuple[str, ...]:
         """The ids of the events last told."""
         return tuple(held.event.descriptor.event_id for held in self.told[-1]) if self.told else ()
@@ -180,7 +187,7 @@ def created_registration(
         registration_id=registration_id,
         ven_id=ven_id,
         vtn_id="vtn",
-        profiles=(m.Profile(name=m.ProfileName.B, transports=(m.TransportName.SIMPLE_HTTP,)),),
+        profiles=(m.Profile(name=ProfileName.B, transports=(TransportName.SIMPLE_HTTP,)),),
         poll_frequency=Duration(seconds=10),
     )
 
@@ -258,7 +265,7 @@ class Peer:
 
 def operational(home: FakeHome, **settings: object) -> Peer:
     """A session that has gone through its bootstrap at T0."""
-    session = session_of(home, **settings)
+    session = session_of(home, **settings)  # type: ignore[arg-type]  # settings by name
     session.begin(T0)
     peer = Peer(session)
     peer.run(T0)

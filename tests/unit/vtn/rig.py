@@ -49,7 +49,9 @@ class MemoryStore:
         self.fail = False
 
     async def load(self, over_after: datetime) -> Snapshot:
-        events = tuple(each for _, each in sorted(self._events.items()) if not rules.is_over(each, over_after))
+        events = tuple(
+            each for _, each in sorted(self._events.items()) if not rules.is_over(each, over_after)
+        )
         ids = {each.event_id for each in events}
         return Snapshot(
             vens=tuple(self._vens[key] for key in sorted(self._vens)),
@@ -140,7 +142,9 @@ class Rig:
         where = service or TABLE[type(message)].services[0]
         return await self.service.handle(wire.write(message), peer, where)
 
-    async def send(self, message: m.AnyMessage, expect: type[T], code: str = "200", connection: str = "") -> T:
+    async def send(
+        self, message: m.AnyMessage, expect: type[T], code: str = "200", connection: str = ""
+    ) -> T:
         """Send a message; return the answer, which must be valid, of the type and carry the code."""
         status, body = await self.post(message, connection)
         assert status == 200
@@ -160,13 +164,9 @@ class Rig:
     async def bootstrap(self, ven_name: str, reports: tuple[m.Report, ...] = ()) -> VenId:
         """Do what a pull VEN does after power-up (section 1.4); return its venID."""
         ven_id = VenId((await self.register(ven_name)).ven_id or "")
-        await self.send(
-            m.RegisterReport(request_id="r1", reports=reports, ven_id=ven_id), m.RegisteredReport
-        )
+        await self.send(m.RegisterReport(request_id="r1", reports=reports, ven_id=ven_id), m.RegisteredReport)
         ours = await self.poll(ven_id, m.RegisterReport)
-        await self.send(
-            m.RegisteredReport(response=said(ours.request_id), ven_id=ven_id), m.Response
-        )
+        await self.send(m.RegisteredReport(response=said(ours.request_id), ven_id=ven_id), m.Response)
         await self.send(m.RequestEvent(request_id="r2", ven_id=ven_id), m.DistributeEvent)
         return ven_id
 
