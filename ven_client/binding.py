@@ -21,7 +21,7 @@ from schemas.oadr20b.errors import (
 from schemas.oadr20b.model import Event, Interval, Report, ReportRequest
 from ven_client.application import HeldEvent, ReportWindow, Verdict
 from ven_client.home import HomeManager
-from ven_client.instructions import ExportBound, Instructions, MarketResult, PhasePlan, PricePath
+from ven_client.instructions import ExportBound, Instruction, Instructions, MarketResult, PhasePlan, PricePath
 from ven_client.reports import (
     MINUTE,
     Specifier,
@@ -59,6 +59,7 @@ class HomeApplication:
         if home.has_switch != (switch_id is not None):
             raise ValueError("a transfer switch needs a resourceID, and only a switch has one")
         self._home, self._local_market, self._switch_id = home, local_market, switch_id
+        self._understood: dict[str, tuple[HeldEvent, Instruction]] = {}
 
     def metadata(self, now: datetime) -> tuple[Report, ...]:
         """Return one metadata report per specifier."""
@@ -105,8 +106,16 @@ class HomeApplication:
 
     def events_changed(self, events: tuple[HeldEvent, ...], now: datetime) -> None:
         """Take all events the home opted in to as its instructions from now on."""
-        wanted = (held for held in events if held.opt_type is OptType.OPT_IN)
-        self._home.take(Instructions.of(understand(held.event, held.start_offset_s) for held in wanted), now)
+        understood = {}
+        for held in events:
+            if held.opt_type is OptType.OPT_IN:
+                event_id = held.event.descriptor.event_id
+                known = self._understood.get(event_id)  # of a set usually one event, the price, is new
+                if known is None or known[0] is not held:
+                    known = (held, understand(held.event, held.start_offset_s))
+                understood[event_id] = known
+        self._understood = understood
+        self._home.take(Instructions.of(one for _, one in understood.values()), now)
 
     # --- reports -------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class VenClient:
         self._blocked_until: datetime | None = None
 
     async def run(self) -> None:
-        """Register and serve until cancelled."""
+        """Register and serve until cancelled; the first instant counts as a wake of the application."""
         wakeup: datetime | None = self._clock.now()
         self.session.begin(self._clock.now())
         while True:
@@ -109,7 +109,7 @@ class VenClient:
     def _next(self, now: datetime, wakeup: datetime | None) -> datetime:
         send = self.session.next_send(now)
         if send is not None and self._blocked_until is not None:
-            pass
+            send = max(send, self._blocked_until)
         due = [when for when in (wakeup, self.session.next_inner, send) if when is not None]
         return min(due, default=now + _IDLE)
 

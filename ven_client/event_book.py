@@ -16,9 +16,10 @@ not in the set         ended: an implied cancellation (r61)         none
 
 ``never`` gets no answer (r62). A bad event is answered with its own code and optOut and spoils no other
 (r19, r48). An event that was refused or is only a test (r6) is remembered, so that it gets the same answer
-again, but the application never sees it; one that ran out is remembered until the VTN stops listing it
-(r66). The start is randomised once and keeps its offset until startafter changes (r30); a randomised event
-that was cancelled while running ends after a delay of its own (r65).
+again, but the application never sees it (one it opted out of it does see, with that opt); one that ran out
+is remembered until the VTN stops listing it (r66). The start is randomised once and keeps its offset until
+startafter changes (r30); a randomised event that was cancelled while running ends after a delay of its own
+(r65).
 """
 
 from __future__ import annotations

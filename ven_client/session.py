@@ -144,7 +144,11 @@ class Session:
         return _first(self.next_inner, self.next_send(now))
 
     def on_time(self, now: datetime) -> None:
-        """Let events run out and make the reports that are due."""
+        """Let events run out and make the reports that are due.
+
+        Raises:
+            InvalidValue: if the application gives only some intervals of a report a dtstart or a duration.
+        """
         self._events.expire(now)
         if (due := self._reports.next_due) is not None and due <= now:
             for request_id in self._reports.run(now):

@@ -13,6 +13,7 @@ Source: OpenADR 2.0b rules 4, 5, 8 to 10, 13, 15, 20, 47, 66, 102, 107, 115; G8,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -154,9 +155,14 @@ def publish(draft: EventDraft, now: datetime) -> EventRecord:
         InvalidData: if the draft breaks a rule of the profile.
     """
     _check_draft(draft)
-    _check_signals(draft, draft.signals)
     version = EventVersion(modification_number=0, at=now, signals=draft.signals)
-    return EventRecord(draft=draft, versions=(version,))
+    record = EventRecord(draft=draft, versions=(version,))
+    try:
+        _ = (over_at(record), _near_at(record))  # or it would fail whenever somebody asks for the event
+    except InvalidValue as err:
+        raise InvalidData(f"event {draft.event_id}: {err}") from err
+    _check_signals(draft, draft.signals)
+    return record
 
 
 def modify(record: EventRecord, signals: tuple[EventSignal, ...], now: datetime) -> EventRecord:
@@ -217,10 +223,12 @@ def _check_signals(draft: EventDraft, signals: tuple[EventSignal, ...]) -> None:
         raise InvalidData(f"event {name}: signals need ids of their own (r107)")
     for signal in signals:
         _check_intervals(draft, signal)
-        if signal.signal_name in (SignalName.SIMPLE, SignalName.SIMPLE_LOWER):
-            values = [interval.signal_value for interval in signal.intervals]
-            if any(value not in _LEVELS for value in values):
-                raise InvalidData(f"event {name}: SIMPLE takes the levels 0 to 3 (r9)")
+        values = [interval.signal_value for interval in signal.intervals]
+        if not all(math.isfinite(value) for value in values):
+            raise InvalidData(f"event {name}: a value is not a number")
+        is_simple = signal.signal_name in (SignalName.SIMPLE, SignalName.SIMPLE_LOWER)
+        if is_simple and any(value not in _LEVELS for value in values):
+            raise InvalidData(f"event {name}: SIMPLE takes the levels 0 to 3 (r9)")
 
 
 def _check_intervals(draft: EventDraft, signal: EventSignal) -> None:

@@ -96,7 +96,7 @@ def _is_xml(request: web.Request) -> bool:
 def _peer(request: web.Request) -> PeerIdentity:
     """Return who asks: without TLS no fingerprint, and the peer's end of the connection as its name."""
     address = request.transport.get_extra_info("peername") if request.transport is not None else None
-    return PeerIdentity(fingerprint=None, connection="" if address is None else f"{address[0]}|{address[1]}")
+    return PeerIdentity(fingerprint=None, connection=str(address))
 
 
 def _reply(request: web.Request, status: int, body: bytes) -> web.Response:

@@ -13,15 +13,26 @@ from datetime import datetime
 from typing import Final
 
 from schemas.oadr20b.enums import OptType, ResponseRequired
-from schemas.oadr20b.errors import ComplianceError, InvalidId, NotAllowed, OutOfSequence, TargetMismatch
-from schemas.oadr20b.model import CanceledOpt, CancelOpt, CreatedOpt, CreateOpt, QualifiedEventId
+from schemas.oadr20b.errors import (
+    ComplianceError,
+    DeploymentError,
+    InvalidData,
+    InvalidId,
+    InvalidValue,
+    NotAllowed,
+    OutOfSequence,
+    TargetMismatch,
+)
+from schemas.oadr20b.model import CanceledOpt, CancelOpt, CreatedOpt, CreateOpt, Period, QualifiedEventId
 from vtn_server.decision import Context, Decision, SaveOpt, World, ok
 from vtn_server.records import EventOpt
 from vtn_server.state import Schedule, Ven
 
 __all__ = ["cancel_opt", "create_opt", "in_force"]
 
-_KEEP_OPT_IDS: Final = 200
+_KEEP_OPT_IDS: Final = 1000
+_MOST_SCHEDULES: Final = 500
+"""More would only be a way to fill our memory."""
 
 
 def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Decision:
@@ -29,6 +40,8 @@ def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Deci
 
     Raises:
         ComplianceError: if it is neither or both (r206).
+        InvalidData: if a period of it has no end in the calendar.
+        DeploymentError: if the VEN has too many schedules.
         TargetMismatch: if it names resources that are not the VEN's or not the event's.
         InvalidId, OutOfSequence, NotAllowed: if the event is unknown, another version, or wants no answer.
     """
@@ -41,6 +54,7 @@ def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Deci
         return _event_opt(message, message.qualified_event_id, ven, world, ctx)
     if not message.availability:
         raise ComplianceError("an opt has a schedule or an event (r206)")
+    _check_periods(message.availability)
     schedule = Schedule(
         opt_id=message.opt_id,
         opt_type=message.opt_type,
@@ -53,10 +67,27 @@ def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Deci
     )
     if schedule in ven.schedules:  # a retry
         return Decision(reply=_created(message))
+    if len(ven.schedules) >= _MOST_SCHEDULES:
+        raise DeploymentError(f"more than {_MOST_SCHEDULES} schedules")
     kept = tuple(each for former in ven.schedules for each in _superseded(former, schedule))
     ids = (*(each for each in ven.opt_ids if each != message.opt_id), message.opt_id)[-_KEEP_OPT_IDS:]
     after = replace(ven, schedules=(*kept, schedule), opt_ids=ids)
     return Decision(reply=_created(message), ven=after, notices=(f"{message.opt_type} schedule",))
+
+
+def _check_periods(periods: tuple[Period, ...]) -> None:
+    """Check that every period has an end we can compute.
+
+    Raises:
+        InvalidData: if one has not, or runs backwards.
+    """
+    try:
+        for period in periods:
+            period.duration.after(period.dtstart)
+    except InvalidValue as err:
+        raise InvalidData(str(err)) from err
+    if any(period.duration.negative for period in periods):
+        raise InvalidData("a period runs backwards")
 
 
 def _created(message: CreateOpt) -> CreatedOpt:

@@ -9,8 +9,9 @@ Source: OpenADR 2.0b rules 300 to 346.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
-from schemas.oadr20b.errors import InvalidData, InvalidId
+from schemas.oadr20b.errors import ApplicationError, DeploymentError, InvalidData, InvalidId
 from schemas.oadr20b.model import (
     CanceledReport,
     CancelReport,
@@ -26,7 +27,7 @@ from schemas.oadr20b.model import (
     UpdatedReport,
 )
 from vtn_server import outbox
-from vtn_server.decision import Context, Decision, World, ok
+from vtn_server.decision import OK, Context, Decision, World, failed, ok
 from vtn_server.state import ReportRequestDraft, RequestedReport, Ven
 
 __all__ = [
@@ -41,7 +42,8 @@ __all__ = [
     "updated_report",
 ]
 
-_METADATA = "METADATA"
+_METADATA: Final = "METADATA"
+_MOST_OWED: Final = 20
 
 
 def request(ven: Ven, drafts: tuple[ReportRequestDraft, ...], ctx: Context) -> Ven:
@@ -135,10 +137,15 @@ def registered_report(message: RegisteredReport, ven: Ven, world: World, ctx: Co
     del world
     code, request_id = message.response.code, message.response.request_id
     after, _ = outbox.finish(ven, (RegisterReport,), request_id, code, ctx)
+    response = ok(request_id)
+    code = OK
     for each in message.requests:
-        after = _metadata_again(after, each, ctx)
-    reply = Response(response=ok(request_id), ven_id=ven.ven_id)
-    return Decision(reply=reply, ven=None if after is ven else after)
+        try:
+            after = _metadata_again(after, each, ctx)
+        except ApplicationError as err:  # our metadata has been answered all the same
+            response, code = failed(err, request_id), err.code
+    reply = Response(response=response, ven_id=ven.ven_id)
+    return Decision(reply=reply, ven=None if after is ven else after, code=code)
 
 
 def _metadata_again(ven: Ven, wanted: ReportRequest, ctx: Context) -> Ven:
@@ -146,10 +153,13 @@ def _metadata_again(ven: Ven, wanted: ReportRequest, ctx: Context) -> Ven:
 
     Raises:
         InvalidId: for any other specifier, since this VTN offers none.
+        DeploymentError: if too many are waiting.
     """
     specifier = wanted.specifier.report_specifier_id
     if specifier != _METADATA:
         raise InvalidId(f"this VTN offers no report {specifier}")
+    if len(_owed(ven)) >= _MOST_OWED:
+        raise DeploymentError("too many requests for our metadata are waiting")
     again = RegisterReport(request_id=ctx.new_id(), report_request_id=wanted.report_request_id)
     return outbox.enqueue(ven, again, ctx.new_id)
 

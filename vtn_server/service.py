@@ -150,15 +150,16 @@ class VtnService:
                 message = wire.read(body, max_bytes=self.settings.max_bytes)
                 status, reply = 200, await self._answer(message, peer, service)
             except WireError as err:
-                _LOG.info("refused a body: %s", err)
-                status, reply = err.http_status if message is None else 500, b""
+                if message is not None:  # the fault is in our reply
+                    status, reply = 500, self._unexpected()
+                else:
+                    _LOG.info("refused a body: %s", err)
+                    status, reply = err.http_status, b""
             except StoreError:
                 _LOG.exception("the store failed; this VTN serves nothing more")
                 status, reply = 503, b""
             except Exception:  # noqa: BLE001 - the last resort of rule 4
-                reference = self._new_id()
-                _LOG.exception("unexpected, reference %s", reference)
-                status, reply = 500, f"reference {reference}".encode()
+                status, reply = 500, self._unexpected()
         if status != 200:
             self._tally.http_errors[str(status)] += 1
         self._tally.bytes_out += len(reply)
@@ -174,6 +175,12 @@ class VtnService:
                 )
             )
         return status, reply
+
+    def _unexpected(self) -> bytes:
+        """Log the exception at hand; return the reference by which a peer can ask about it."""
+        reference = self._new_id()
+        _LOG.exception("unexpected, reference %s", reference)
+        return f"reference {reference}".encode()
 
     async def _answer(self, message: AnyMessage, peer: PeerIdentity, service: ServiceName) -> bytes:
         self._tally.messages_in[type(message).__name__] += 1

@@ -19,15 +19,16 @@ h2{font-size:1.2rem;margin:2.8rem 0 .6rem;padding-top:.9rem;border-top:1px solid
 h3{font-size:1rem;margin:1.6rem 0 .2rem}
 a{color:var(--phase-a)}
 .run,.note,.back{color:var(--muted-text);margin:.2rem 0;font-size:.92rem}
-.headline{font-size:1.15rem;line-height:1.5;margin:1.1rem 0 1.6rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(12.5rem,1fr));gap:.7rem;margin:1.2rem 0;
+.headline{font-size:1.15rem;line-height:1.5;text-wrap:pretty;margin:1.1rem 0 1.6rem}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(14rem,1fr));gap:.7rem;margin:1.2rem 0;
   padding:0;list-style:none}
 .cards li{border:1px solid var(--grid);border-radius:.5rem;padding:.65rem .85rem}
 .cards span{display:block;font-size:.85rem;color:var(--muted-text)}
 .cards b{display:block;font-size:1.4rem;line-height:1.3;font-variant-numeric:tabular-nums}
 figure{margin:1.6rem 0 2.2rem}
 figure h3{margin:0}
-figcaption{margin:.1rem 0 .5rem;color:var(--muted-text);font-size:.95rem;max-width:46rem}
+figcaption{margin:.1rem 0 .5rem;color:var(--muted-text);font-size:.95rem;text-wrap:pretty}
+.keep{white-space:nowrap}
 .wide{overflow-x:auto}
 figure svg{display:block;width:100%;min-width:29rem;height:auto}
 figure svg *{stroke-linejoin:round;stroke-linecap:butt}
@@ -44,7 +45,6 @@ table.homes tbody th,table.homes tfoot th,table.homes thead th:first-child{posit
   background:var(--paper)}
 .good{color:var(--good)}
 .bad{color:var(--limit);font-weight:600}
-.money{white-space:normal}
 dl{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.45rem 1.2rem;margin:1rem 0}
 dt{font-weight:600}
 dd{margin:0}

@@ -8,6 +8,7 @@ page's dark mode recolours the plots, too.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ import matplotlib
 from lxml import etree
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dso_engine.model import SLOT
 from feederloop.report.wording import local_hours
@@ -68,17 +70,17 @@ PALETTE: Final = (PAPER, INK, MUTED, GRID, TINT, LIMIT, *PHASE)
 LineStyle: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 """A full line, or offset and lengths of dashes."""
 
-_WIDTH_IN: Final = 8.6
+_WIDTH_IN: Final = 8.2
 _STYLE: Final = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 11.0,
+    "font.size": 12.0,
     "text.color": INK.light,
     "axes.edgecolor": MUTED.light,
     "axes.facecolor": PAPER.light,
     "axes.labelcolor": INK.light,
     "axes.titlelocation": "left",
-    "axes.titlesize": 11.0,
+    "axes.titlesize": 12.0,
     "axes.titleweight": "bold",
     "axes.titlecolor": INK.light,
     "axes.spines.top": False,
@@ -86,20 +88,24 @@ _STYLE: Final = {
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "axes.labelsize": 10.5,
+    "axes.labelsize": 11.5,
     "grid.color": GRID.light,
     "grid.linewidth": 0.8,
     "xtick.color": MUTED.light,
     "ytick.color": MUTED.light,
     "xtick.labelcolor": INK.light,
     "ytick.labelcolor": INK.light,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
+    "xtick.labelsize": 11.5,
+    "ytick.labelsize": 11.5,
+    "figure.labelsize": 11.5,
+    "legend.handlelength": 1.7,
+    "legend.columnspacing": 1.5,
     "legend.frameon": False,
-    "legend.fontsize": 10.5,
+    "legend.fontsize": 11.5,
     "lines.linewidth": 1.8,
     "figure.facecolor": PAPER.light,
 }
+_TICK_STEPS_H: Final = (1 / 6, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0, 24.0, 1e9)
 _SVG: Final = "{http://www.w3.org/2000/svg}"
 _XLINK_HREF: Final = "{http://www.w3.org/1999/xlink}href"
 _URL: Final = re.compile(r"url\(#")
@@ -107,7 +113,7 @@ _URL: Final = re.compile(r"url\(#")
 
 def new_figure(height_in: float) -> Figure:
     """Return an empty figure of the page's width. Draw on it within :func:`house_style` only."""
-    return Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+    return Figure(figsize=(_WIDTH_IN, height_in), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.05))
 
 
 def house_style(salt: str = "") -> AbstractContextManager[None]:
@@ -188,13 +194,12 @@ class TimeAxis:
         """A line through one or two points is invisible or says too little."""
         return "o" if len(self.slots) < 3 else ""
 
-    def finish(self, axes: Axes, *, label: bool) -> None:
+    def finish(self, axes: Axes, *, label: bool, ticks_at_most: int = 9) -> None:
         """Set limits and ticks of an axis of time; a label only where it is the lowest."""
         first, last = self.starts[0], self.ends[-1]
         axes.set_xlim(first, last)
-        step = next(s for s in (1 / 6, 0.5, 1.0, 2.0, 4.0, 8.0, 1e9) if (last - first) / s <= 8)
-        start = int(first / step + 1 - 1e-9)
-        ticks = [k * step for k in range(start, int(last / step + 1e-9) + 1)]
+        step = next(s for s in _TICK_STEPS_H if (last - first) / s <= ticks_at_most - 1)
+        ticks = [k * step for k in range(math.ceil(first / step - 1e-9), int(last / step + 1e-9) + 1)]
         axes.set_xticks(ticks, [_hhmm(tick) for tick in ticks])
         axes.tick_params(axis="x", labelbottom=label)
         if label:

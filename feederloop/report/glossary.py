@@ -18,6 +18,10 @@ GLOSSARY: Final = (
         "raises it, most at the far end of a feeder; load lowers it.",
     ),
     (
+        "Imported, exported",
+        "Energy through the transformer from and to medium voltage (MV), each phase counted by itself.",
+    ),
+    (
         "VUF",
         "Voltage unbalance factor: how unequal the three phases are, negative-sequence voltage as a share of "
         "positive-sequence voltage.",

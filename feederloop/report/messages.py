@@ -21,7 +21,7 @@ from feederloop.report.wording import LOCAL_NOTE, clock, count
 __all__ = ["MAX_EXCHANGES", "MAX_PER_KIND", "MAX_XML_CHARACTERS", "LoggedExchange", "messages_page"]
 
 MAX_EXCHANGES: Final = 250
-MAX_PER_KIND: Final = 8
+MAX_PER_KIND: Final = 5
 MAX_XML_CHARACTERS: Final = 20_000
 """Of one message; a report of a day in minutes would be most of the page."""
 

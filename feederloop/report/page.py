@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Final
 
 from feederloop.report.document import document
 from feederloop.report.drawing import inline_svg
@@ -20,12 +22,15 @@ from feederloop.report.wording import (
     euro,
     headline,
     kwh,
-    signed_pct,
+    signed,
     worst_voltage_pct,
 )
 from feederloop.simulation.result import HomeResult, RunResult, Summary
 
 __all__ = ["write_report"]
+
+
+_NUMBER_THEN_UNIT: Final = re.compile(r"(?<=\d) (?=%|kWh|EUR|V\b|slot|home|step)")
 
 
 def write_report(result: RunResult, exchanges: Sequence[LoggedExchange], out: Path) -> Path:
@@ -55,9 +60,9 @@ def write_report(result: RunResult, exchanges: Sequence[LoggedExchange], out: Pa
 def _index(result: RunResult, plots: Sequence[Plot], exchanges: int) -> str:
     title = f"A neighbourhood's day, {result.day}"
     body = [
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="run">{escape(_run_line(result))}</p>',
-        f'<p class="headline">{escape(headline(result))}</p>',
+        f'<h1>A neighbourhood\'s day, <span class="keep">{escape(result.day)}</span></h1>',
+        f'<p class="run">{_prose(_run_line(result))}</p>',
+        f'<p class="headline">{_prose(headline(result))}</p>',
         _cards(result),
         f'<h2>The day in pictures</h2>\n<p class="note">{LOCAL_NOTE}</p>',
         *(_figure(plot) for plot in plots),
@@ -76,6 +81,11 @@ def _index(result: RunResult, plots: Sequence[Plot], exchanges: int) -> str:
         + f'.</p>\n<p class="note">feederloop {escape(result.version)}</p>',
     ]
     return document(title, "\n".join(body))
+
+
+def _prose(text: str) -> str:
+    """Escape a sentence and keep its numbers together with their units at the ends of lines."""
+    return escape(_NUMBER_THEN_UNIT.sub("\N{NO-BREAK SPACE}", text))
 
 
 def _run_line(result: RunResult) -> str:
@@ -100,8 +110,8 @@ def _cards(result: RunResult) -> str:
 
     cards = [
         (
-            f"Worst voltage (limit ±{result.v_band_pct:g} %)",
-            change(lambda s: signed_pct(worst_voltage_pct(s))),
+            f"Worst voltage, % (limit ±{result.v_band_pct:g})",
+            change(lambda s: signed(worst_voltage_pct(s))),
         ),
         ("Slots with a limit broken", change(lambda s: str(s.slots_with_violations))),
         ("All bills together, EUR", change(lambda s: euro(s.bills_eur))),
@@ -124,7 +134,7 @@ def _cards(result: RunResult) -> str:
 def _figure(plot: Plot) -> str:
     svg = inline_svg(plot.svg, name=plot.name, label=f"{plot.title}. {plot.caption}")
     return (
-        f"<figure>\n<h3>{escape(plot.title)}</h3>\n<figcaption>{escape(plot.caption)}</figcaption>\n"
+        f"<figure>\n<h3>{escape(plot.title)}</h3>\n<figcaption>{_prose(plot.caption)}</figcaption>\n"
         f'<div class="wide">{svg}</div>\n</figure>'
     )
 
@@ -217,8 +227,8 @@ def _homes(result: RunResult) -> tuple[str, str, str]:
     better = sum(home.bill_eur <= home.bill_uncontrolled_eur for home in result.homes)
     intro = (
         f"<p>Amounts are what a home pays; below zero it gets money. The column of the battery is the "
-        f"range of its content over the day. {better} of {count(len(result.homes), 'home')} paid no more than "
-        "without control.</p>"
+        f"range of its content over the day. {better} of {count(len(result.homes), 'home')} paid no more "
+        "than without control.</p>"
     )
     return (
         intro,

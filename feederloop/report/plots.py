@@ -81,7 +81,7 @@ def _draw_voltages(result: RunResult) -> tuple[str, str, str, Figure]:
         *(abs(v) for grid in _grids(result) for row in (*grid.v_max_pct, *grid.v_min_pct) for v in row),
     )
     rows[0].set_ylim(-1.08 * reach, 1.08 * reach)
-    figure.supylabel("deviation from nominal, %", fontsize=10.5)
+    figure.supylabel("deviation from nominal, %")
     _legend(figure, result, limit=f"limit ±{band_pct:g} %")
     caption = (
         f"Highest and lowest voltage anywhere on each phase at the end of every slot; nominal is "
@@ -114,8 +114,8 @@ def _draw_flows(result: RunResult) -> tuple[str, str, str, Figure]:
         if result.grid is not None:
             _line(axes, time, [row[k] for row in result.grid.pcc_p_kw], _pcc_colour(pcc), dashed=False)
         axes.set_title(pcc)
-        time.finish(axes, label=line == lines - 1)
-    figure.supylabel("kW, above zero = import", fontsize=10.5)
+        time.finish(axes, label=line == lines - 1, ticks_at_most=9 // columns + 1)
+    figure.supylabel("kW, above zero = import")
     _legend(figure, result)
     caption = (
         "Power through each feeder head and phase (PCC), the only flows the control measures; "
@@ -186,11 +186,12 @@ def _pcc_colour(pcc: str) -> str:
 
 def _legend(figure: Figure, result: RunResult, limit: str | None = None, colour: str | None = None) -> None:
     """Say above the plots what lines and tints mean; the phase colours are named by the panels' titles."""
+    with_control = "with control" if colour else "with control (by phase)"
     entries: list[tuple[Line2D | Patch, str]] = []
     dashed = result.grid is not None
     entries.append((Line2D([], [], color=MUTED.light, linestyle=_dash(dashed)), "without control"))
     if result.grid is not None:
-        entries.append((Line2D([], [], color=colour or PHASE[0].light), "with control"))
+        entries.append((Line2D([], [], color=colour or PHASE[0].light), with_control))
     if limit is not None:
         entries.append((Line2D([], [], color=LIMIT.light, linewidth=1.2, linestyle=(0, (5, 3))), limit))
     if result.armed_slots:

@@ -22,8 +22,9 @@ _SLOT_S: Final = 600.0
 
 
 def draw_market(result: RunResult) -> tuple[str, str, str, Figure] | None:
-    """Return volume and prices of the auctions; None if there was none."""
-    if not result.market:
+    """Return volume and prices of the auctions; None if nothing was traded."""
+    traded = sum(m.traded_wh > 0 for m in result.market)
+    if traded == 0:
         return None
     time = TimeAxis(slots=result.slots)
     figure = new_figure(4.6)
@@ -43,7 +44,6 @@ def draw_market(result: RunResult) -> tuple[str, str, str, Figure] | None:
     middles = [start + slot_length_h() / 2.0 for start in starts]
     _prices(prices, result.market, middles)
     time.finish(prices, label=True)
-    traded = sum(m.traded_wh > 0 for m in result.market)
     caption = (
         f"What the homes traded with each other per slot, {kwh(result.traded_kwh)} in "
         f"{count(traded, 'slot')} of {len(result.market)}, and the prices buyers paid and sellers received; "
@@ -112,7 +112,7 @@ def draw_controlled_slot(result: RunResult) -> tuple[str, str, str, Figure] | No
             label=pcc,
         )
     price.set_ylabel("price u, cent/kWh")
-    price.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=6, borderaxespad=0.2, handlelength=1.8)
+    price.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=6, borderaxespad=0.2)
     _seconds_axis(price, label=False)
     first: Axes | None = None
     for k, pcc in enumerate(pccs):
@@ -125,6 +125,8 @@ def draw_controlled_slot(result: RunResult) -> tuple[str, str, str, Figure] | No
         _seconds_axis(axes, label=k % lines == lines - 1)
         if k // lines:
             axes.tick_params(labelleft=False)
+        else:
+            axes.set_ylabel("kW")
     _flow_legend(figure)
     taken = sum(step.stepped for step in mine)
     caption = (
@@ -149,7 +151,6 @@ def _flow(axes: Axes, steps: list[PriceStep], colour: str) -> None:
                 linewidth=1.3,
                 linestyle=(0, (5, 3)),
             )
-    axes.set_ylabel("kW")
 
 
 def draw_curtailment(result: RunResult) -> tuple[str, str, str, Figure] | None:
@@ -175,7 +176,7 @@ def draw_curtailment(result: RunResult) -> tuple[str, str, str, Figure] | None:
         axes.bar(
             range(len(curtailed)),
             [home.curtailed_wh / 1000.0 for home in curtailed],
-            width=min(0.7, 0.1 * len(curtailed)),
+            width=0.7,
             color=PHASE[1].light,
             linewidth=0,
         )
@@ -194,9 +195,10 @@ def draw_curtailment(result: RunResult) -> tuple[str, str, str, Figure] | None:
 
 
 def _home_ticks(axes: Axes, names: list[str]) -> None:
-    axes.set_xlim(-0.6, len(names) - 0.4)
+    # Never fewer than a dozen places: two bars should not be walls.
+    axes.set_xlim(-0.6, max(len(names), 12) - 0.4)
     rotation = 90 if len(names) > 10 else 0
-    axes.set_xticks(range(len(names)), names, rotation=rotation, fontsize=9.0)
+    axes.set_xticks(range(len(names)), names, rotation=rotation, fontsize=9.5)
     axes.tick_params(axis="x", length=0)
 
 
@@ -228,5 +230,5 @@ def _flow_legend(figure: Figure) -> None:
         Line2D([], [], color=PHASE[0].light, linewidth=2.0),
         Line2D([], [], color=LIMIT.light, linewidth=1.3, linestyle=(0, (5, 3))),
     )
-    labels = ("measured", "mean of the slot (colour of the phase)", "bound")
+    labels = ("measured", "mean of the slot (by phase)", "bound")
     figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
-from feederloop.report.wording import MISSING, euro, join, kwh, pct, signed_pct
+from feederloop.report.wording import MISSING, euro, kwh, pct, per_phase
 from feederloop.simulation.result import MessageCounts, RunResult, Summary
 
 __all__ = ["Row", "Section", "Verdict", "account_rows", "comparison", "sections"]
@@ -70,17 +70,11 @@ def account_rows(result: RunResult) -> tuple[tuple[str, str, Verdict], ...]:
     return (
         ("Homes pay", f"{euro(result.homes_pay_eur)} EUR", Verdict.PLAIN),
         ("Supplier receives", f"{euro(result.supplier_receives_eur)} EUR", Verdict.PLAIN),
+        ("DSO receives", f"{euro(result.dso_receives_eur)} EUR", Verdict.PLAIN),
+        ("of it market surplus", f"{euro(result.market_surplus_eur)} EUR", Verdict.PLAIN),
         (
-            "DSO receives",
-            f"{euro(result.dso_receives_eur)} EUR "
-            f"(market surplus {euro(result.market_surplus_eur)} EUR of it)",
-            Verdict.PLAIN,
-        ),
-        (
-            "All accounts together",
-            "0, balanced to the last unit of 1e-8 EUR"
-            if balanced
-            else f"{result.balance_units:,} units of 1e-8 EUR: DOES NOT BALANCE",
+            "Sum of all accounts",
+            "0, balanced" if balanced else f"{result.balance_units:,} e-8 EUR: WRONG",
             Verdict.GOOD if balanced else Verdict.BAD,
         ),
     )
@@ -108,8 +102,8 @@ def _energy(result: RunResult) -> tuple[Row, ...]:
     traded = Row(section=Section.ENERGY, label="Traded between homes", with_control=kwh(result.traded_kwh))
     return (
         traded,
-        _pair(result, Section.ENERGY, "Imported from medium voltage", lambda s: kwh(s.imported_kwh)),
-        _pair(result, Section.ENERGY, "Exported to medium voltage", lambda s: kwh(s.exported_kwh)),
+        _pair(result, Section.ENERGY, "Imported (from MV)", lambda s: kwh(s.imported_kwh)),
+        _pair(result, Section.ENERGY, "Exported (to MV)", lambda s: kwh(s.exported_kwh)),
         _pair(
             result,
             Section.ENERGY,
@@ -138,28 +132,28 @@ def _voltage(result: RunResult) -> tuple[Row, ...]:
         _pair(
             result,
             Section.VOLTAGE,
-            "Highest voltage, A / B / C",
-            lambda s: join([signed_pct(v) for v in s.v_high_pct]),
+            "Highest voltage A/B/C",
+            lambda s: per_phase(s.v_high_pct),
             lambda s: outside(s.v_high_pct),
         ),
         _pair(
             result,
             Section.VOLTAGE,
-            "Lowest voltage, A / B / C",
-            lambda s: join([signed_pct(v) for v in s.v_low_pct]),
+            "Lowest voltage A/B/C",
+            lambda s: per_phase(s.v_low_pct),
             lambda s: outside(s.v_low_pct),
         ),
         _pair(
             result,
             Section.VOLTAGE,
-            f"Slots beyond the ±{band_pct:g} % voltage limit",
+            f"Slots beyond ±{band_pct:g} %",
             lambda s: str(s.slots_beyond_voltage_limit),
             lambda s: none_is_good(s.slots_beyond_voltage_limit),
         ),
         _pair(
             result,
             Section.VOLTAGE,
-            "Slots with any limit broken",
+            "Slots beyond any limit",
             lambda s: str(s.slots_with_violations),
             lambda s: none_is_good(s.slots_with_violations),
         ),
@@ -179,8 +173,9 @@ def _control(result: RunResult) -> tuple[Row, ...]:
     stepped = sum(step.stepped for step in result.steps)
     values = (
         ("Price armed", f"{len(result.armed_slots):,} of {len(result.slots):,} slots"),
-        ("Price steps", f"{stepped:,} taken, {result.price_changes:,} price changes"),
-        ("Phase switching operations", f"{result.switch_operations:,}"),
+        ("Price steps", f"{stepped:,}"),
+        ("Price changes published", f"{result.price_changes:,}"),
+        ("Phases switched", f"{result.switch_operations:,}"),
     )
     return (
         *(Row(section=Section.CONTROL, label=label, with_control=text) for label, text in values),
@@ -203,23 +198,17 @@ def _messages(messages: MessageCounts | None) -> tuple[Row, ...]:
     sent = sum(number for _, number in messages.sent_by_vens)
     received = sum(number for _, number in messages.received_by_vens)
     errors = (
-        ("Rejected by schema or parser", messages.rejected),
+        ("Rejected as invalid", messages.rejected),
         ("Application errors", messages.application_errors),
         ("HTTP errors", messages.http_errors),
     )
-    return (
-        Row(
-            section=Section.MESSAGES,
-            label="Exchanged",
-            with_control=f"{messages.total:,} ({sent:,} from VENs, {received:,} to VENs)",
-        ),
-        *(
-            Row(
-                section=Section.MESSAGES,
-                label=label,
-                with_control=f"{number:,}",
-                verdict_with=Verdict.GOOD if number == 0 else Verdict.BAD,
-            )
-            for label, number in errors
-        ),
+    numbers = (
+        ("Exchanged", messages.total, Verdict.PLAIN),
+        ("sent by VENs", sent, Verdict.PLAIN),
+        ("received by VENs", received, Verdict.PLAIN),
+        *((label, number, Verdict.BAD if number else Verdict.GOOD) for label, number in errors),
+    )
+    return tuple(
+        Row(section=Section.MESSAGES, label=label, with_control=f"{number:,}", verdict_with=verdict)
+        for label, number, verdict in numbers
     )

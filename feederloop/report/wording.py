@@ -17,11 +17,11 @@ __all__ = [
     "day_text",
     "euro",
     "headline",
-    "join",
     "kwh",
     "local_hours",
     "pct",
-    "signed_pct",
+    "per_phase",
+    "signed",
     "worst_voltage_pct",
 ]
 
@@ -70,9 +70,14 @@ def pct(value_pct: float, digits: int = 1) -> str:
     return f"{_number(value_pct, digits)} %"
 
 
-def signed_pct(value_pct: float) -> str:
-    """Return a deviation with its sign, two decimals: the limit must be told from just beyond it."""
-    return f"{'+' if value_pct > 0 else ''}{_number(value_pct, 2)} %"
+def signed(value_pct: float) -> str:
+    """Return a deviation in per cent with its sign, two decimals, without unit."""
+    return f"{'+' if value_pct > 0 else ''}{_number(value_pct, 2)}"
+
+
+def per_phase(values_pct: Sequence[float]) -> str:
+    """Return the deviations of the phases side by side."""
+    return " / ".join(signed(value_pct) for value_pct in values_pct) + " %"
 
 
 def worst_voltage_pct(summary: Summary) -> float:
@@ -96,7 +101,7 @@ def headline(result: RunResult) -> str:
         f"With the market, the phase switches and the real-time price the worst was {_deviation(controlled)}"
         f" and {_outcome(controlled)}; {_curtailed(controlled)}."
     )
-    traded = f"The homes traded {kwh(result.traded_kwh)} among themselves"
+    traded = f"The homes traded {kwh(result.traded_kwh) if result.traded_kwh else 'nothing'} among themselves"
     if result.armed_slots:
         steps = count(_steps(result), "step")
         traded += f", and the price was armed in {count(len(result.armed_slots), 'slot')} ({steps})."
@@ -137,8 +142,3 @@ def _number(value: float, digits: int) -> str:
     if not any(digit in text for digit in "123456789"):
         return text.lstrip("-")
     return text.replace("-", _MINUS)
-
-
-def join(values: Sequence[str]) -> str:
-    """Return values of the three phases side by side."""
-    return " / ".join(values)

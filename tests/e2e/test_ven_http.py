@@ -214,6 +214,23 @@ async def test_h5_back_off_doubles_with_jitter(vtn: ScriptedVtn, start: Start) -
     assert rig.session.state is State.OPERATIONAL
 
 
+async def test_h5_back_off_starts_anew_after_a_success(vtn: ScriptedVtn, start: Start) -> None:
+    rig = start()
+    rig.clock.spawn(_busy_at(rig, vtn, 50), "busy")
+    rig.clock.spawn(_busy_at(rig, vtn, 150), "busy again")
+    await rig.run(timedelta(seconds=240))
+    tries = rig.times(ServiceName.OADR_POLL) + rig.times(ServiceName.EI_EVENT)
+    second = sorted(when for when in tries if when >= 150)[:4]
+    pauses = [later - earlier for earlier, later in pairwise(second)]
+    for pause, expected in zip(pauses, (1, 2, 4), strict=True):
+        assert 0.9 * expected <= pause <= 1.1 * expected
+
+
+async def _busy_at(rig: Rig, vtn: ScriptedVtn, second: int) -> None:
+    await rig.clock.sleep_until(after(seconds=second), 0, "busy")
+    vtn.trouble = [web.Response(status=503) for _ in range(3)]
+
+
 async def test_closed_kept_alive_connection_is_replaced_at_once(vtn: ScriptedVtn, start: Start) -> None:
     rig = start()
     rig.clock.spawn(_cut_at(rig, vtn, 90), "cutter")
@@ -292,7 +309,9 @@ async def test_equal_poll_replies_are_read_once_and_changed_ones_again(vtn: Scri
     poll = m.Poll(ven_id="ven-1")
     first = await pull.exchange(ServiceName.OADR_POLL, poll)
     assert await pull.exchange(ServiceName.OADR_POLL, poll) is first
-    vtn.items = [distribute(event())]
+    unknown = m.Response(response=m.EiResponse(code="463", request_id=""))  # of the same length
+    vtn.items = [unknown, distribute(event())]
+    assert await pull.exchange(ServiceName.OADR_POLL, poll) == unknown
     assert await pull.exchange(ServiceName.OADR_POLL, poll) == distribute(event())
     assert await pull.exchange(ServiceName.OADR_POLL, poll) == NOTHING
     await pull.close()

@@ -60,7 +60,7 @@ PARAMETERS = HomeParameters(
     contract_kw=9.0,
     curvature_c_per_kwh2=5.0,
     reward_curvature_c_per_kwh2=5.0,
-    linear_c_per_kwh=0.0,
+    linear_c_per_kwh=5.0,
     tie_break_c_per_kwh=1e-4,
 )
 SHEET = PriceSheet(

@@ -163,9 +163,7 @@ def market_slot(slot: datetime, k: int) -> MarketSlot:
 def controlled() -> RunResult:
     """The same day with 23 armed slots, the busiest at 12:00, and 3.2 kWh curtailed."""
     armed = tuple(slot_at(10, 40) + k * SLOT for k in range(23))
-    steps = tuple(
-        step for slot in armed for step in price_steps(slot, 30 if slot == slot_at(12) else 6)
-    )
+    steps = tuple(step for slot in armed for step in price_steps(slot, 30 if slot == slot_at(12) else 6))
     return replace(
         calm(),
         with_control=summary(controlled=True, curtailed_kwh=3.2),
@@ -173,7 +171,9 @@ def controlled() -> RunResult:
         steps=steps,
         price_changes=412,
         curtailments=(
-            CurtailResult(slot=slot_at(12), at=slot_at(12, 5), pcc="F1-A", homes=("h01", "h04"), export_w=900),
+            CurtailResult(
+                slot=slot_at(12), at=slot_at(12, 5), pcc="F1-A", homes=("h01", "h04"), export_w=900
+            ),
         ),
         homes=tuple(home(n, curtailed_wh=1600 if n in {1, 4} else 0) for n in range(1, 51)),
     )
@@ -219,9 +219,7 @@ def payload(name: str, inner: str = "") -> bytes:
 def exchange(
     at: datetime, request: bytes, response: bytes, *, service: str = "OadrPoll", http_status: int = 200
 ) -> LoggedExchange:
-    return LoggedExchange(
-        at=at, service=service, request=request, response=response, http_status=http_status
-    )
+    return LoggedExchange(at=at, service=service, request=request, response=response, http_status=http_status)
 
 
 def poll(at: datetime) -> LoggedExchange:

@@ -246,6 +246,7 @@ def test_r65_running_randomised_event_ends_after_a_delay(bench: Bench, implied: 
     assert bench.book.next_end == after(minutes=25)
     bench.give(*cancel, at=21)  # told again: the delay stays as drawn
     assert bench.book.next_end == after(minutes=25)
+    assert len(bench.draws) == 2
     bench.book.expire(after(minutes=25))
     assert bench.home.holds() == ()
     assert len(bench.home.told) == 2

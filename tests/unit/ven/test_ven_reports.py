@@ -103,6 +103,11 @@ def test_repeated_request_changes_nothing_and_changed_one_replaces(peer: Peer, h
     assert _windows(home)[1:] == [(after(minutes=11), after(minutes=12))]
 
 
+def test_repeated_request_does_not_repeat_the_report_of_this_instant(peer: Peer, home: FakeHome) -> None:
+    peer.give(create_report(request()), create_report(request()), now=after(minutes=10))
+    assert _windows(home) == [(T0, after(minutes=10))]
+
+
 # --- schedule -----------------------------------------------------------------------------------------------
 
 
@@ -243,6 +248,17 @@ def test_cancelled_report_is_not_made_any_more(peer: Peer, home: FakeHome) -> No
     assert canceled.pending == ("r2",)
     _run_until(peer, after(minutes=10))
     assert {key for key, _ in home.windows} == {"r2"}
+
+
+def test_cancelling_drops_what_was_not_sent_yet(peer: Peer) -> None:
+    session = peer.session
+    peer.give(create_report(request()), now=POLLED)
+    now = after(minutes=10)
+    session.on_time(now)
+    assert len(session.unsent_reports) == 1
+    poll = m.Poll(ven_id="ven-1")
+    session.on_reply(poll, _cancel("r1"), now)
+    assert not session.unsent_reports
 
 
 def test_r345_report_to_follow_is_exactly_one_more(peer: Peer, home: FakeHome) -> None:

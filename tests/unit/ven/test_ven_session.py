@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -223,6 +224,13 @@ def test_reregistration_on_demand_keeps_everything(peer: Peer, home: FakeHome) -
     assert peer.session.state is State.OPERATIONAL
     assert peer.session.pending_reports == ("r1",)
     assert home.holds() == ("e1",)
+
+
+def test_r400_reregistration_must_bring_the_same_registration(peer: Peer) -> None:
+    peer.replies[m.CreatePartyRegistration] = created_registration(registration_id="reg-2")
+    peer.give(m.RequestReregistration(ven_id="ven-1"), now=after(seconds=60))
+    sent = only(peer.sent, m.CreatePartyRegistration)
+    assert [message.registration_id for message in sent] == [None, "reg-1", None]
 
 
 def test_refused_reregistration_leads_to_a_new_registration(peer: Peer) -> None:
@@ -511,6 +519,16 @@ def test_fast_polls_may_fall_on_whole_multiples(home: FakeHome) -> None:
     )
     peer.items = [distribute(price)]
     assert _polls(peer, 300) == [52, 104, 156, 208, *range(223, 300, 10)]
+
+
+def test_r500_fast_polls_are_not_faster_than_the_vtn_asks(home: FakeHome) -> None:
+    session = session_of(home, fast_contexts=(FAST,), poll_jitter=0.0)
+    session.begin(T0)
+    slow = replace(created_registration(), poll_frequency=Duration(seconds=30))
+    price = event(context=FAST, start=T0, always=False)
+    peer = Peer(session, replies={m.CreatePartyRegistration: slow, m.RequestEvent: distribute(price)})
+    peer.run(T0)
+    assert _polls(peer, 100) == [30, 60, 90]
 
 
 def test_other_events_and_refused_ones_do_not_quicken_polls(home: FakeHome) -> None:

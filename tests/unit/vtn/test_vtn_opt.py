@@ -96,6 +96,11 @@ async def test_what_is_neither_or_both(rig: Rig) -> None:
     event = m.QualifiedEventId(event_id="e1", modification_number=0)
     await rig.send(replace(base, availability=None), m.CreatedOpt, "459")
     await rig.send(replace(base, qualified_event_id=event), m.CreatedOpt, "459")
+    endless = m.Period(dtstart=START, duration=Duration(days=999_999_999))
+    backwards = m.Period(dtstart=START, duration=Duration(hours=1, negative=True))
+    for period in (endless, backwards):
+        await rig.send(replace(base, availability=(period,)), m.CreatedOpt, "454")
+    assert rig.operator.schedules(START) == {}
     await rig.send(schedule("y", resources=("somebody else's",)), m.CreatedOpt, "462")
 
 

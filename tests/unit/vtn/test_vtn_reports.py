@@ -247,8 +247,32 @@ async def test_a_ven_asks_for_our_metadata(rig: Rig) -> None:
     await rig.send(stop, m.CanceledReport, "452")
     await rig.send(ask, m.CreatedReport)
     assert (await rig.send(stop, m.CanceledReport)).pending == ()
+    for number in range(20):
+        await rig.send(
+            replace(ask, requests=(replace(request, report_request_id=str(number)),)), m.CreatedReport
+        )
+    await rig.send(ask, m.CreatedReport, "469")
     other = replace(request, specifier=replace(specifier, report_specifier_id="HISTORY_USAGE"))
     await rig.send(replace(ask, requests=(other,)), m.CreatedReport, "452")
+
+
+async def test_requests_on_the_back_of_an_answer(rig: Rig) -> None:
+    await rig.register("alice")
+    ours = await rig.poll(ALICE, m.RegisterReport)
+    specifier = m.ReportSpecifier(
+        report_specifier_id="HISTORY_USAGE",
+        granularity=Duration(),
+        report_back_duration=Duration(),
+        payloads=(m.SpecifierPayload(r_id="0", reading_type="x-notApplicable"),),
+    )
+    unknown = m.ReportRequest(report_request_id="a", specifier=specifier)
+    known = m.ReportRequest(
+        report_request_id="b", specifier=replace(specifier, report_specifier_id="METADATA")
+    )
+    answer = m.RegisteredReport(response=said(ours.request_id), requests=(unknown, known), ven_id=ALICE)
+    await rig.send(answer, m.Response, "452")
+    assert (await rig.poll(ALICE, m.RegisterReport)).report_request_id == "b"
+    assert rig.operator.vens()[0].pending == 1
 
 
 async def test_a_refused_polled_message_is_given_up(rig: Rig) -> None:

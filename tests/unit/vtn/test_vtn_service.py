@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -29,6 +31,7 @@ from tests.unit.vtn.rig import (
     update,
 )
 from tests.unit.vtn.test_vtn_opt import schedule
+from vtn_server import dispatch
 from vtn_server import event as rules
 from vtn_server.decision import Distribution, Listed, ok
 from vtn_server.dispatch import TABLE
@@ -288,3 +291,48 @@ def test_a_changed_event_is_not_encoded_as_before() -> None:
             listed = (Listed(record=each, status=status),)
             reply = Distribution(response=ok(""), request_id="1", vtn_id="v", listed=listed, created_at=START)
             assert wire.read(encoder.encode(reply)) == reply.message()
+
+
+PURE = (
+    "decision",
+    "dispatch",
+    "distribute",
+    "event",
+    "opt",
+    "outbox",
+    "poll",
+    "readings",
+    "records",
+    "registration",
+    "replies",
+    "report",
+    "settings",
+    "state",
+)
+IMPURE = {"aiohttp", "asyncio", "random", "sqlalchemy", "sqlmodel", "threading", "time", "uuid"}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_take_time_and_ids_as_arguments(name: str) -> None:
+    source = Path(dispatch.__file__).with_name(f"{name}.py").read_text()
+    tree = ast.parse(source)
+    imported = {
+        alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    imported |= {
+        (node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
+    assert not imported & IMPURE
+    calls = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not calls & {"utcnow", "today"}
+    assert "datetime.now(" not in source
+
+
+async def test_a_reply_that_is_not_valid_is_a_500(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "encode", lambda *_: b"<oops/>")
+    status, body = await rig.post(m.Poll(ven_id=ALICE))
+    assert status == 500
+    assert body.startswith(b"reference id-")

@@ -237,10 +237,9 @@ async def test_a_vtn_goes_on_from_its_file(tmp_path: Path) -> None:
     await rig.operator.request_reports(ALICE, [wanted()])
     await rig.poll(ALICE, m.CreateReport)  # in flight when the VTN dies
     before = rig
-    await store.close()
 
-    store = SqlStore(path)
-    rig = await Rig(store, plan=plan).start()
+    new = SqlStore(path)  # the old one was killed, not closed
+    rig = await Rig(new, plan=plan).start()
     rig.now = before.now
     assert rig.operator.vens() == before.operator.vens()
     assert rig.operator.events() == before.operator.events()
@@ -262,6 +261,7 @@ async def test_a_vtn_goes_on_from_its_file(tmp_path: Path) -> None:
     (found,) = await rig.operator.readings(report_specifier_id="meter-energy", start=START, end=START + DAY)
     assert found.value == 1.0
     assert rig.operator.vens()[0].pending == 0
+    await new.close()
     await store.close()
 
 
