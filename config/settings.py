@@ -124,6 +124,8 @@ class Control(_Model):
     step_s: Annotated[int, Field(gt=0, le=600)]
     publish_before_s: Annotated[int, Field(ge=90)]
     max_price_eur_per_kwh: Positive
+    guard_voltage: Fraction
+    guard_current: Fraction
     phase_mu_kw2: NonNegative
     switches: Annotated[int, Field(ge=0)]
 

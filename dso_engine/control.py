@@ -31,10 +31,11 @@ from dso_engine.curtail import corrected_cap_kw, export_cap_kw
 from dso_engine.estimate import Estimate, Response
 from dso_engine.feedback import Feedback, Tightening
 from dso_engine.game import FlowBounds, Law, Measured, PriceState, prior_slope_kw_per_c, project
-from dso_engine.hourly import PhasePlanner
 from dso_engine.knowledge import Knowledge, pcc_stress, reading_of
 from dso_engine.model import SLOT, FloatArray, HomeId, Limits, Pcc, PccReading, Phase
+from dso_engine.phase_planner import PhasePlanner
 from dso_engine.ports import Customer, HomeExchange, Recorder
+from dso_engine.powerflow import Injections
 from dso_engine.records import ArmRecord, CurtailRecord, StepRecord
 from dso_engine.trigger import Stress, TriggerState, advance
 
@@ -81,6 +82,7 @@ class _SlotRun:
     phases: Mapping[HomeId, Phase]
     audience: Mapping[Pcc, tuple[HomeId, ...]]
     runs: tuple[_PccRun, ...] = ()
+    prior: Injections | None = None
     baseline_kw: FloatArray | None = None
     energy_kwh: dict[Pcc, float] = field(default_factory=dict)
     last: tuple[PccReading, ...] = ()
@@ -132,7 +134,7 @@ class RealtimePrice:
         phases = await self._planner.confirmed(now)
         estimated = await self._estimate_now(slot - SLOT, phases, now)
         expected = {home: self._planner.planned(home, slot) or phase for home, phase in phases.items()}
-        forecast = self._knowledge.forecast(slot, expected, self._settings.limits)
+        forecast = await self._knowledge.forecast(slot, expected, now, self._settings.limits)
         known = tuple(s for s in (estimated, forecast) if s is not None)
         zero = self._running is None or all(run.state.u_millicent == 0 for run in self._running.runs)
         self._trigger = advance(self._trigger, known, price_was_zero=zero, limits=self._settings.limits)
@@ -164,7 +166,7 @@ class RealtimePrice:
         if run is not None and run.estimate is not None:
             estimate = self._answer(run, readings)
         else:
-            prior = await self._knowledge.prior(slot, phases)
+            prior = await self._knowledge.prior(slot, phases, now)
             estimate = self._knowledge.explain(prior, readings, f"slot {slot:%H:%M}, estimate")
         return self._knowledge.stress_of(estimate.state, self._settings.limits)
 
@@ -188,19 +190,19 @@ class RealtimePrice:
         moved = not run.last or _differ(run.last, readings)
         run.last = readings
         if run.baseline_kw is None:
-            await self._first(run, readings)
+            await self._first(run, readings, now)
         elif moved:
             run.estimate = self._answer(run, readings)
             self._tighten(run, run.estimate)
         await self._step(run, now)
         await self._curtail(run, now)
 
-    async def _first(self, run: _SlotRun, readings: Sequence[PccReading]) -> None:
+    async def _first(self, run: _SlotRun, readings: Sequence[PccReading], now: datetime) -> None:
         """Baseline, bounds and a fresh law for every PCC."""
         run.baseline_kw = np.array([reading_of(readings, pcc).p_kw for pcc in self._network.pccs]).reshape(
             -1, 3
         )
-        prior = await self._knowledge.prior(run.slot, run.phases)
+        run.prior = prior = await self._knowledge.prior(run.slot, run.phases, now)
         label = f"slot {run.slot:%H:%M}, baseline"
         run.estimate = self._knowledge.explain(prior, readings, label)
         limits = self._settings.limits
@@ -316,10 +318,10 @@ class RealtimePrice:
     def _answer(self, run: _SlotRun, readings: Sequence[PccReading]) -> Estimate:
         """Return the estimate while a price runs: what changed since the baseline is the homes' answer."""
         assert run.baseline_kw is not None
-        assert run.estimate is not None
+        assert run.prior is not None
         up_kw, down_kw = self._knowledge.flexibility(run.slot)
         return self._knowledge.explain(
-            self._knowledge.committed(run.slot, run.phases, run.estimate.q_kvar),
+            run.prior,
             readings,
             f"slot {run.slot:%H:%M}, estimate",
             Response(baseline_kw=run.baseline_kw, up_kw=up_kw, down_kw=down_kw),

@@ -20,14 +20,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from dso_engine.feeder import Network
 from dso_engine.market import Clearing, Side, clear
-from dso_engine.model import SLOT, SLOTS_PER_HOUR, Commitment, HomeId, Phase
-from dso_engine.phase import allocate
-from dso_engine.ports import Customer, HomeExchange, HourResult, Recorder, SlotOrder
-from dso_engine.records import MarketRecord, PhaseRecord
+from dso_engine.model import SLOT, SLOTS_PER_HOUR, Commitment, HomeId
+from dso_engine.ports import HomeExchange, HourResult, Recorder, SlotOrder
+from dso_engine.records import MarketRecord
 
-__all__ = ["GATE", "HourBook", "HourlyMarket", "PhasePlanner", "TariffMillicent", "hour_slots"]
+__all__ = ["GATE", "HourBook", "HourlyMarket", "TariffMillicent", "hour_slots"]
 
 OFFER: Final = timedelta(minutes=80)
 GATE: Final = timedelta(minutes=75)
@@ -54,7 +52,7 @@ class HourBook:
 
     def __init__(self) -> None:
         self._results: dict[datetime, tuple[HourResult, ...]] = {}
-        self._commitments: dict[tuple[HomeId, datetime], Commitment] = {}
+        self._by_slot: dict[datetime, dict[HomeId, Commitment]] = {}
 
     def keep_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
         """Remember the results of an hour."""
@@ -63,15 +61,19 @@ class HourBook:
     def keep_commitments(self, commitments: Sequence[Commitment]) -> None:
         """Remember commitments."""
         for commitment in commitments:
-            self._commitments[commitment.home, commitment.slot] = commitment
+            self._by_slot.setdefault(commitment.slot, {})[commitment.home] = commitment
 
     def results(self, hour: datetime) -> tuple[HourResult, ...]:
         """Return the results of an hour; empty if there was no market."""
         return self._results.get(hour, ())
 
+    def commitments(self, slot: datetime) -> Mapping[HomeId, Commitment]:
+        """Return all commitments for a slot."""
+        return self._by_slot.get(slot, {})
+
     def commitment(self, home: HomeId, slot: datetime) -> Commitment | None:
         """Return what a home committed to for a slot, if anything."""
-        return self._commitments.get((home, slot))
+        return self._by_slot.get(slot, {}).get(home)
 
 
 class HourlyMarket:
@@ -143,112 +145,3 @@ class HourlyMarket:
 
 def _signed(side: Side | None, volume_wh: int) -> int:
     return -volume_wh if side is Side.SELL else volume_wh
-
-
-class PhasePlanner:
-    """Allocates the homes with a transfer switch to phases, per feeder and slot (mechanisms.md 5 and 10).
-
-    Args:
-        network: Where everybody is connected, as the DSO believes.
-        customers: Who has a switch.
-        exchange: The homes.
-        book: Commitments, the flows to balance.
-        recorder: Takes a record of every plan.
-        mu_kw2: Cost of one switching operation, kW2.
-    """
-
-    def __init__(
-        self,
-        *,
-        network: Network,
-        customers: Sequence[Customer],
-        exchange: HomeExchange,
-        book: HourBook,
-        recorder: Recorder,
-        mu_kw2: float,
-    ) -> None:
-        self._network = network
-        self._switched = frozenset(c.home for c in customers if c.has_switch)
-        self._exchange = exchange
-        self._book = book
-        self._recorder = recorder
-        self._mu_kw2 = mu_kw2
-        self._plans: dict[datetime, dict[HomeId, tuple[Phase, ...]]] = {}
-
-    def planned(self, home: HomeId, slot: datetime) -> Phase | None:
-        """Return the phase commanded for a slot, if any."""
-        hour = slot.replace(minute=0)
-        plan = self._plans.get(hour, {}).get(home)
-        return plan[(slot - hour) // SLOT] if plan else None
-
-    async def confirmed(self, now: datetime) -> dict[HomeId, Phase]:
-        """Return the phase of every home: confirmed where there is a switch, else as built."""
-        phases = {home.id: Phase(home.phase) for home in self._network.homes}
-        phases.update(await self._exchange.confirmed_phases(now))
-        return phases
-
-    async def plan_hour(self, hour: datetime, now: datetime) -> None:
-        """Command the phases of an hour; nothing is sent where no commitment is known."""
-        await self._plan(hour, hour_slots(hour), await self.confirmed(now))
-
-    async def plan_again(self, slot: datetime, now: datetime) -> None:
-        """Compute the rest of the slot's hour again; only a different answer is sent."""
-        hour = slot.replace(minute=0)
-        if hour in self._plans:
-            await self._plan(hour, tuple(s for s in hour_slots(hour) if s >= slot), await self.confirmed(now))
-
-    async def _plan(self, hour: datetime, slots: Sequence[datetime], phases: Mapping[HomeId, Phase]) -> None:
-        known = any(self._book.commitment(home.id, slots[0]) for home in self._network.homes)
-        if not self._switched or not known:
-            return
-        fixed = self._exchange.phase_opt_outs(hour) | self._exchange.absent(slots[0])
-        current = dict(phases)
-        plan = {home: list(self._plans.get(hour, {}).get(home, ())) for home in self._switched - fixed}
-        first = (slots[0] - hour) // SLOT
-        for home, chain in plan.items():
-            del chain[first:]
-            chain.extend([current[home]] * (first - len(chain)))
-        for slot in slots:
-            chosen = self._allocate(slot, current, fixed)
-            current.update(chosen)
-            for home, chain in plan.items():
-                chain.append(current[home])
-        complete = {home: tuple(chain) for home, chain in plan.items()}
-        if complete != {home: self._plans.get(hour, {}).get(home) for home in complete}:
-            await self._exchange.publish_phases(hour, complete)
-        self._plans.setdefault(hour, {}).update(complete)
-
-    def _allocate(
-        self, slot: datetime, current: Mapping[HomeId, Phase], fixed: frozenset[HomeId]
-    ) -> dict[HomeId, Phase]:
-        chosen: dict[HomeId, Phase] = {}
-        operations, imbalance = 0, 0.0
-        for feeder in self._network.feeders:
-            base, movable = [0.0, 0.0, 0.0], []
-            for home in self._network.homes:
-                if home.feeder != feeder:
-                    continue
-                commitment = self._book.commitment(home.id, slot)
-                flow_kw = commitment.grid_energy_wh * SLOTS_PER_HOUR / 1000.0 if commitment else 0.0
-                if home.id in self._switched and home.id not in fixed:
-                    movable.append((home.id, flow_kw))
-                else:
-                    base[current[home.id]] += flow_kw
-            allocation = allocate(
-                (base[0], base[1], base[2]),
-                [flow for _, flow in movable],
-                [current[home] for home, _ in movable],
-                self._mu_kw2,
-            )
-            chosen.update((home, p) for (home, _), p in zip(movable, allocation.phases, strict=True))
-            operations += allocation.operations
-            imbalance += allocation.imbalance_kw2
-        self._recorder.record(
-            PhaseRecord(
-                slot=slot,
-                phases=tuple(sorted(chosen.items())),
-                operations=operations,
-                imbalance_kw2=imbalance,
-            )
-        )
-        return chosen

@@ -19,8 +19,6 @@ from dso_engine.feeder import Network
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.hourly import HourBook
 from dso_engine.model import (
-    SLOT,
-    SLOTS_PER_HOUR,
     FloatArray,
     HomeId,
     IntArray,
@@ -29,6 +27,7 @@ from dso_engine.model import (
     PccReading,
     Phase,
 )
+from dso_engine.nowcast import Nowcast
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.ports import Customer, HomeExchange, TelemetrySource
 from dso_engine.powerflow import GridState, Injections, stress
@@ -51,6 +50,7 @@ class Knowledge:
         exchange: The homes.
         telemetry: The PCC meters.
         book: Commitments.
+        nowcast: Expected exchange of homes.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Knowledge:
         exchange: HomeExchange,
         telemetry: TelemetrySource,
         book: HourBook,
+        nowcast: Nowcast,
     ) -> None:
         self.record = record
         self.search = search
@@ -70,6 +71,7 @@ class Knowledge:
         self._exchange = exchange
         self._telemetry = telemetry
         self._book = book
+        self._nowcast = nowcast
 
     @property
     def network(self) -> Network:
@@ -87,24 +89,11 @@ class Knowledge:
             raise StaleMeasurement(f"meters of {', '.join(old)} are older than {_MAX_AGE}")
         return readings
 
-    async def prior(self, slot: datetime, phases: Mapping[HomeId, Phase]) -> Injections:
-        """Return what each home should exchange: committed, else as last metered, else nothing."""
-        missing = [h.id for h in self.network.homes if self._book.commitment(h.id, slot) is None]
-        metered = await self._last_metered(slot) if missing else {}
-        p_kw = np.array(
-            [
-                metered.get(home.id, 0) * SLOTS_PER_HOUR / 1000.0
-                if (planned := self._committed_kw(home.id, slot)) is None
-                else planned
-                for home in self.network.homes
-            ]
-        )
+    async def prior(self, slot: datetime, phases: Mapping[HomeId, Phase], now: datetime) -> Injections:
+        """Return what each home should exchange in a slot; nothing where nothing is known."""
+        expected = await self._nowcast.expected_kw(slot, now)
+        p_kw = np.array([expected.get(home.id, 0.0) for home in self.network.homes])
         return Injections(p_kw=p_kw, q_kvar=np.zeros_like(p_kw), phase=self._phases(phases))
-
-    def committed(self, slot: datetime, phases: Mapping[HomeId, Phase], q_kvar: FloatArray) -> Injections:
-        """Return the commitments of a slot, zero where there is none, with a given reactive part."""
-        p_kw = np.array([self._committed_kw(home.id, slot) or 0.0 for home in self.network.homes])
-        return Injections(p_kw=p_kw, q_kvar=q_kvar, phase=self._phases(phases))
 
     def flexibility(self, slot: datetime) -> tuple[FloatArray, FloatArray]:
         """Return how far each home said it can raise and lower its import, kW, shape (home,) each."""
@@ -147,28 +136,19 @@ class Knowledge:
         by_sun = exporting[self.network.pcc_of(prior.phase)]
         return np.where(by_sun, self._pv_kwp, np.abs(prior.p_kw)) + _FLOOR_KW
 
-    def forecast(self, slot: datetime, phases: Mapping[HomeId, Phase], limits: Limits) -> Stress | None:
-        """Return the stress of a coming slot if everybody keeps the commitment; None if nobody made one."""
-        if all(self._book.commitment(home.id, slot) is None for home in self.network.homes):
+    async def forecast(
+        self, slot: datetime, phases: Mapping[HomeId, Phase], now: datetime, limits: Limits
+    ) -> Stress | None:
+        """Return the stress of a coming slot if everything goes as expected; None without any commitment."""
+        if not self._book.commitments(slot):
             return None
-        injections = self.committed(slot, phases, np.zeros(len(self.network.homes)))
-        state = self.search.solve(injections, f"slot {slot:%H:%M}, forecast")
+        state = self.search.solve(await self.prior(slot, phases, now), f"slot {slot:%H:%M}, forecast")
         return self.stress_of(state, limits)
 
     def stress_of(self, state: GridState, limits: Limits) -> Stress:
         """Return a state's stress in the words of the trigger."""
         seen = stress(self.network, state, limits)
         return Stress(v_dev=seen.v_dev_max, i_load=seen.thermal)
-
-    async def _last_metered(self, slot: datetime) -> Mapping[HomeId, int]:
-        for back in (1, 2, 3):
-            if metered := await self._exchange.metered_wh(slot - back * SLOT):
-                return metered
-        return {}
-
-    def _committed_kw(self, home: HomeId, slot: datetime) -> float | None:
-        commitment = self._book.commitment(home, slot)
-        return None if commitment is None else commitment.grid_energy_wh * SLOTS_PER_HOUR / 1000.0
 
     def _phases(self, phases: Mapping[HomeId, Phase]) -> IntArray:
         return np.array([phases[home.id] for home in self.network.homes], dtype=np.int64)

@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from dso_engine.control import RealtimePrice
-from dso_engine.hourly import COMMITMENT, GATE, PHASES, RESULT, HourlyMarket, PhasePlanner
+from dso_engine.hourly import COMMITMENT, GATE, PHASES, RESULT, HourlyMarket
 from dso_engine.model import SLOT
+from dso_engine.phase_planner import PhasePlanner
 from dso_engine.ports import Clock
 
 __all__ = ["Engine", "RunPeriod"]

@@ -12,8 +12,10 @@ It looks for the zero of `Aim.gap_kw`, a non-increasing function of the price, f
    few steps.
 3. Kink. A step never crosses u = 0 without stopping there: headroom is not pursued with a price.
 4. Hold. On the safe side of the bound and within the tolerance the price rests; else it moves by a share of
-   the secant step (integral), which averages measurement noise. A large gap starts the approach again,
-   from this measurement and the known slope.
+   the secant step (integral), which averages measurement noise. Where the homes have nothing left, the
+   price goes back to where the flow stopped moving and rests there: a flow within tolerance is no reason to
+   drive the price to its cap. A large gap starts the approach again, from this measurement and the known
+   slope.
 5. Saturated. At the cap, or where the flow has not moved over a stretch of price wider than any tariff
    kink, and the bound is still violated. The price then rests (no wind-up); where the flow was flat it goes
    back to the start of the stretch, which buys the same flow. It leaves this mode when the violation is
@@ -67,6 +69,7 @@ class SecantState(PriceState):
         bracketed_steps: Steps taken with both ends known.
         stretch: First sample of the present stretch of price along which the flow has not moved.
         stretch_steps: Steps along that stretch.
+        resting: The hold has found that no price improves on a flow that is within tolerance.
     """
 
     slope_kw_per_c: float
@@ -76,6 +79,7 @@ class SecantState(PriceState):
     bracketed_steps: int = 0
     stretch: Sample | None = None
     stretch_steps: int = 0
+    resting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +94,9 @@ class SecantLaw:
         hold_gain: Share of the secant step taken while holding.
         growth: Largest ratio of two steps while no bracket is known.
         first_step_c: Largest first step, c/kWh.
-        flat_span_c: Stretch of price without effect that means saturation, c/kWh. Must exceed the
-            supplier's highest
-            tariff: a home without reserve may sit still until the price has paid for its feed-in and its
-                tariff.
+        flat_span_c: Stretch of price without effect that means saturation, c/kWh. Must exceed the supplier's
+            highest tariff: a home without reserve may sit still until the price has paid for its feed-in and
+            its tariff.
         bisect_every: Bracketed steps between two bisections.
     """
 
@@ -175,16 +178,31 @@ class _Step:
             bracketed_steps=0,
             stretch=None,
             stretch_steps=0,
+            resting=False,
         )
         return replace(self, state=fresh)
 
     # -- hold
 
     def _hold(self) -> SecantState:
-        held = replace(self.state, mode=Mode.HOLD, slope_kw_per_c=self._slope(), previous=self.now)
+        stretch, stretch_steps = self._stretch()
+        held = replace(
+            self.state,
+            mode=Mode.HOLD,
+            slope_kw_per_c=self._slope(),
+            previous=self.now,
+            stretch=stretch,
+            stretch_steps=stretch_steps,
+            resting=self.state.resting and self.settled,
+        )
+        if held.resting:
+            return held
         over_kw = self.aim.beyond_kw(self.now.u_millicent, self.now.flow_kw)
         if self.violation_kw == 0.0 and over_kw <= self.law.tolerance_kw + 2.0 * self.noise_kw:
             return held
+        span_c = abs(self.now.u_millicent - stretch.u_millicent) / MILLICENT_PER_CENT
+        if self.settled and stretch_steps >= 2 and span_c >= self.law.flat_span_c:
+            return replace(held, u_millicent=stretch.u_millicent, resting=True)
         change_c = self.law.hold_gain * self.gap_kw / held.slope_kw_per_c
         most_c = self.law.first_step_c / 4.0
         before = self.state.previous

@@ -179,7 +179,7 @@ def _read(body: bytes) -> _Message:
 def _payload(root: etree._Element) -> etree._Element:
     """The message inside oadrPayload/oadrSignedObject, else the root itself."""
     for element in root.iter("{*}oadrSignedObject"):
-        return next(iter(element), element)
+        return next(element.iterchildren("*"), element)
     return root
 
 

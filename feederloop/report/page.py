@@ -182,32 +182,35 @@ def _accounts(result: RunResult) -> str:
 _Column = tuple[str, Callable[[HomeResult], str], Callable[[Sequence[HomeResult]], str]]
 
 
+def _nothing(_: Sequence[HomeResult]) -> str:
+    return ""
+
+
+def _money(name: str, label: str) -> _Column:
+    return (
+        label,
+        lambda home: euro(float(getattr(home, name)), digits=3),
+        lambda homes: euro(sum(float(getattr(home, name)) for home in homes), digits=3),
+    )
+
+
+def _energy(name: str, label: str) -> _Column:
+    return (
+        label,
+        lambda home: _thousandth(int(getattr(home, name))),
+        lambda homes: _thousandth(sum(int(getattr(home, name)) for home in homes)),
+    )
+
+
 def _homes(result: RunResult) -> tuple[str, str, str]:
-    def nothing(_: Sequence[HomeResult]) -> str:
-        return ""
-
-    def money(name: str, label: str) -> _Column:
-        return (
-            label,
-            lambda home: euro(float(getattr(home, name)), digits=3),
-            lambda homes: euro(sum(float(getattr(home, name)) for home in homes), digits=3),
-        )
-
-    def energy(name: str, label: str) -> _Column:
-        return (
-            label,
-            lambda home: _thousandth(int(getattr(home, name))),
-            lambda homes: _thousandth(sum(int(getattr(home, name)) for home in homes)),
-        )
-
     bills: tuple[_Column, ...] = (
-        ("PV, kWp", lambda home: f"{home.pv_kwp:g}" if home.pv_kwp else MISSING, nothing),
-        ("battery, kWh", _battery, nothing),
-        ("switch", lambda home: "yes" if home.switch else MISSING, nothing),
-        energy("metered_wh", "net import, kWh"),
-        energy("curtailed_wh", "curtailed, kWh"),
-        money("bill_uncontrolled_eur", "bill without, EUR"),
-        money("bill_eur", "bill with, EUR"),
+        ("PV, kWp", lambda home: f"{home.pv_kwp:g}" if home.pv_kwp else MISSING, _nothing),
+        ("battery, kWh", _battery, _nothing),
+        ("switch", lambda home: "yes" if home.switch else MISSING, _nothing),
+        _energy("metered_wh", "net import, kWh"),
+        _energy("curtailed_wh", "curtailed, kWh"),
+        _money("bill_uncontrolled_eur", "bill without, EUR"),
+        _money("bill_eur", "bill with, EUR"),
         (
             "change, EUR",
             lambda home: euro(home.bill_eur - home.bill_uncontrolled_eur, digits=3),
@@ -215,14 +218,14 @@ def _homes(result: RunResult) -> tuple[str, str, str]:
         ),
     )
     parts: tuple[_Column, ...] = (
-        money("market_eur", "market"),
-        money("supplier_eur", "supplier"),
-        money("feed_in_eur", "feed-in"),
-        money("real_time_price_eur", "real-time price"),
-        money("reward_eur", "reward"),
-        money("rebate_eur", "rebate"),
-        money("refusal_eur", "refusal"),
-        money("bill_eur", "bill"),
+        _money("market_eur", "market"),
+        _money("supplier_eur", "supplier"),
+        _money("feed_in_eur", "feed-in"),
+        _money("real_time_price_eur", "real-time price"),
+        _money("reward_eur", "reward"),
+        _money("rebate_eur", "rebate"),
+        _money("refusal_eur", "refusal"),
+        _money("bill_eur", "bill"),
     )
     better = sum(home.bill_eur <= home.bill_uncontrolled_eur for home in result.homes)
     intro = (

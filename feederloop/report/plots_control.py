@@ -99,21 +99,7 @@ def draw_controlled_slot(result: RunResult) -> tuple[str, str, str, Figure] | No
     figure = new_figure(2.6 + 1.8 * lines)
     layout = figure.add_gridspec(1 + lines, columns, height_ratios=[1.25, *([1.0] * lines)])
     price = figure.add_subplot(layout[0, :])
-    for pcc in pccs:
-        steps = [step for step in mine if step.pcc == pcc]
-        seconds = [_seconds(step) for step in steps]
-        u_cent = [step.u_millicent / _MILLICENT_PER_CENT for step in steps]
-        price.plot(
-            [*seconds, max(_SLOT_S, seconds[-1])],
-            [*u_cent, u_cent[-1]],
-            drawstyle="steps-post",
-            color=_colour(pcc),
-            linestyle=_feeder_dash(pcc, result.pccs),
-            label=pcc,
-        )
-    price.set_ylabel("price u, cent/kWh")
-    price.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=6, borderaxespad=0.2)
-    _seconds_axis(price, label=False)
+    _u(price, mine, pccs)
     first: Axes | None = None
     for k, pcc in enumerate(pccs):
         # Column by column, as in the plot of the flows over the day.
@@ -135,6 +121,25 @@ def draw_controlled_slot(result: RunResult) -> tuple[str, str, str, Figure] | No
         "slot it leads to, and the bound that the mean must keep."
     )
     return "controlled_slot", "Price and flow in one controlled slot", caption, figure
+
+
+def _u(axes: Axes, mine: list[PriceStep], pccs: list[str]) -> None:
+    """The price of each PCC; it holds until the next step, the last one to the end of the slot."""
+    for pcc in pccs:
+        steps = [step for step in mine if step.pcc == pcc]
+        seconds = [_seconds(step) for step in steps]
+        u_cent = [step.u_millicent / _MILLICENT_PER_CENT for step in steps]
+        axes.plot(
+            [*seconds, max(_SLOT_S, seconds[-1])],
+            [*u_cent, u_cent[-1]],
+            drawstyle="steps-post",
+            color=_colour(pcc),
+            linestyle=_feeder_dash(pcc, pccs),
+            label=pcc,
+        )
+    axes.set_ylabel("price u, cent/kWh")
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=6, borderaxespad=0.2)
+    _seconds_axis(axes, label=False)
 
 
 def _flow(axes: Axes, steps: list[PriceStep], colour: str) -> None:
@@ -218,7 +223,7 @@ def _colour(pcc: str) -> str:
     return PHASE[max("ABC".find(pcc[-1:]), 0)].light
 
 
-def _feeder_dash(pcc: str, pccs: tuple[str, ...]) -> LineStyle:
+def _feeder_dash(pcc: str, pccs: list[str]) -> LineStyle:
     feeders = list(dict.fromkeys(each.rpartition("-")[0] for each in pccs))
     return _FEEDER_DASHES[feeders.index(pcc.rpartition("-")[0]) % len(_FEEDER_DASHES)]
 

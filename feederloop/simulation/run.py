@@ -25,11 +25,13 @@ from dso_engine.fixed_point import FixedPoint
 from dso_engine.game import Law
 from dso_engine.gateway import OpenAdrGateway
 from dso_engine.gateway_messages import Contexts, report_requests
-from dso_engine.hourly import HourBook, HourlyMarket, PhasePlanner, TariffMillicent
+from dso_engine.hourly import HourBook, HourlyMarket, TariffMillicent
 from dso_engine.knowledge import Knowledge
 from dso_engine.loop import Engine, RunPeriod
 from dso_engine.model import MILLICENT_PER_EUR, SLOT, HomeId, Limits, Phase
+from dso_engine.nowcast import Nowcast
 from dso_engine.pandapower_flow import PandapowerFlow
+from dso_engine.phase_planner import PhasePlanner
 from dso_engine.ports import Customer
 from dso_engine.records import ArmRecord, EngineRecord, MarketRecord
 from dso_engine.secant import SecantLaw
@@ -179,7 +181,8 @@ class DayRun:
         self.end = self.slots[-1] + SLOT
         self.clock = SimClock(self.begin - BOOT)
         self.contexts = Contexts()
-        self.limits = Limits()
+        control = scenario.parameters.control
+        self.limits = Limits(guard_v=control.guard_voltage, guard_i=control.guard_current)
         self.tape = _Tape()
         self._on_slot = on_slot
         self._exchanges: list[Exchange] = []
@@ -302,11 +305,13 @@ class DayRun:
         market = HourlyMarket(
             exchange=gateway, book=self.book, recorder=self.tape, tariff=self._tariff(self._all_slots())
         )
+        nowcast = Nowcast(exchange=gateway, book=self.book)
         phases = PhasePlanner(
             network=network,
             customers=customers,
             exchange=gateway,
             book=self.book,
+            nowcast=nowcast,
             recorder=self.tape,
             mu_kw2=control.phase_mu_kw2,
         )
@@ -318,6 +323,7 @@ class DayRun:
                 exchange=gateway,
                 telemetry=self.plant,
                 book=self.book,
+                nowcast=nowcast,
             ),
             customers=customers,
             exchange=gateway,

@@ -46,6 +46,16 @@ def test_battery_stops_at_its_limits_in_the_middle_of_a_stretch() -> None:
     assert home.battery_kwh(at(5)) == pytest.approx(5.4, abs=1e-12)
 
 
+def test_flexible_load_stops_at_its_limits_in_the_middle_of_a_stretch() -> None:
+    home = simulated()
+    home.set_flexible_kw(0.16, at(0))  # 0.5 kWh last 3.125 hours
+    home.advance(at(5))
+    assert home.flexible_kwh(at(5)) == 0.0
+    assert home.mean_w(at(3.1), at(3.125)) == 840
+    assert home.mean_w(at(3.125), at(3.15)) == 1000
+    assert home.meter_wh(at(5)) == 4500
+
+
 def test_powers_are_limited() -> None:
     home = simulated()
     home.set_battery_kw(99.0, at(0))

@@ -13,7 +13,6 @@ from tests.unit.home.rig import (
     OPT_OUT,
     PARAMETERS,
     SHEET,
-    Rig,
     at,
     make_rig,
     no_devices,
@@ -182,21 +181,14 @@ def test_reports_hold_only_what_was_asked_for() -> None:
 
 
 def test_the_offer_expects_the_battery_where_the_plan_leaves_it() -> None:
-    rig = make_rig(pv=profile(noon_sun))
-    rig.run(at(10) + timedelta(minutes=43))
-    running = rig.home._running
-    assert running is not None
-    expected = running.state.e0_kwh - running.response.battery_kwh
-    expected -= rig.home._hours.planned_kwh(at(10) + 5 * SLOT, at(11))
-    assert rig.home._expected_kwh(at(11), rig.now) == pytest.approx(expected)
-    rig.run(at(10) + 5 * SLOT)
-    # one slot before the hour, if real time leaves the plan alone the expectation comes true
-    assert rig.home._expected_kwh(at(11), rig.now) == pytest.approx(rig_battery_at(rig, at(11)))
-
-
-def rig_battery_at(rig: Rig, when: datetime) -> float:
-    rig.run(when)
-    return rig.devices.battery_kwh(when)
+    rig = make_rig()
+    rig.run(at(17) + timedelta(minutes=23))  # in the evening the home lives on its battery: 1 kW
+    left = rig.home._hours.planned_kwh(at(17.5), at(18))
+    assert left == pytest.approx(0.5)
+    expected = rig.home._expected_kwh(at(18), rig.now)
+    assert expected == pytest.approx(rig.devices.battery_kwh(rig.now) - 37 / 60)
+    rig.run(at(18))  # real time leaves the plan alone, so the expectation comes true
+    assert rig.devices.battery_kwh(rig.now) == pytest.approx(expected)
 
 
 # --- rules of planning -------------------------------------------------------------------------------------

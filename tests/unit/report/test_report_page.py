@@ -81,7 +81,7 @@ def test_page_has_every_home_with_its_bill_and_the_sum(full: Path) -> None:
 def test_page_loads_nothing_and_runs_nothing(full: Path) -> None:
     for name in ("index.html", "messages.html"):
         page = html.fromstring((full / name).read_bytes())
-        assert not page.xpath("//script | //link | //img | //iframe | //*[starts-with(name(), 'on')]")
+        assert not page.xpath("//script | //link | //img | //iframe | //@*[starts-with(name(), 'on')]")
         for target in page.xpath("//@href | //@src | //@*[name()='xlink:href']"):
             assert not re.match(r"(?i)[a-z]+:|//", str(target)), target
             if not str(target).startswith("#") and target != "result.json":
@@ -219,7 +219,6 @@ def test_log_keeps_the_first_of_each_kind_and_counts_the_rest() -> None:
     [
         b"\xff\xfe not xml <script>",
         b"<a><b></a>",
-        b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]><x>&e;</x>',
         b"<?xml version='1.0'?><!-- c --><only/>",
         b"<oadrSignedObject/>",
         b"<oadrSignedObject><!-- c --><oadrPoll/></oadrSignedObject>",
@@ -233,7 +232,15 @@ def test_any_body_gives_a_page(body: bytes) -> None:
     assert "empty body" in page
     assert "&lt;i&gt;" in page
     assert "<script" not in page
-    assert Path("/etc/hostname").read_text().strip() not in page
+
+
+def test_an_external_entity_is_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("do-not-tell")
+    body = f'<!DOCTYPE x [<!ENTITY e SYSTEM "{secret.as_uri()}">]><x>&e;</x>'.encode()
+    page = messages_page([samples.exchange(samples.START, body, b"")])
+    assert "<b>x</b>" in page
+    assert "do-not-tell" not in page
 
 
 def test_a_long_message_is_cut_and_says_so() -> None:

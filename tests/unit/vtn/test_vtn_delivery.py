@@ -225,3 +225,26 @@ async def test_wrong_answers(rig: Rig) -> None:
     ignored = m.CreatedEvent(response=said("", "469"), event_responses=(answer("none", 0),), ven_id=ALICE)
     await rig.send(ignored, m.Response)  # r25
     assert dict(rig.operator.stats().peer_errors) == {"469": 1}
+
+
+async def test_what_a_reply_limit_left_out_is_still_due(rig: Rig) -> None:
+    await rig.bootstrap("alice")
+    await rig.operator.publish_events([draft("e1", required=NEVER), draft("e2", required=NEVER)])
+    request = m.RequestEvent(request_id="1", ven_id=ALICE, reply_limit=1)
+    assert ids_of(await rig.send(request, m.DistributeEvent)) == ["e1"]
+    assert rig.operator.fetched("e2") == {}
+    assert sorted(ids_of(await rig.poll(ALICE, m.DistributeEvent))) == ["e1", "e2"]
+    await rig.poll(ALICE, m.Response)
+
+
+async def test_an_event_that_was_given_up_does_not_keep_others_from_being_sent_once_more(rig: Rig) -> None:
+    await rig.bootstrap("alice")
+    await rig.operator.publish_events([draft("ignored"), draft("price", required=NEVER)])
+    for _ in range(6):
+        await rig.post(m.Poll(ven_id=ALICE))
+        rig.wait(30)
+    assert rig.operator.vens()[0].unanswered_events == ("ignored",)
+    await rig.operator.modify_event("price", signals=(price_signal([1.0] * 6),))
+    await rig.poll(ALICE, m.DistributeEvent, "first")  # lost
+    await rig.poll(ALICE, m.DistributeEvent, "second")
+    await rig.poll(ALICE, m.Response, "second")

@@ -1,0 +1,63 @@
+"""What each home will exchange in a slot, as far as the engine can know before it begins.
+
+A commitment is an hour old and rests on the home's forecast; the meter has since shown how far off that is.
+The error of the last metered slot is carried forward: it is mostly the sun, which does not change from one
+slot to the next. On a clear day after a cloudy one this is the difference between a plan and a guess.
+
+Source: mechanisms.md 9 starts from the commitment, else from the last metered slot; using both is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from dso_engine.hourly import HourBook
+from dso_engine.model import SLOT, SLOTS_PER_HOUR, HomeId
+from dso_engine.ports import HomeExchange
+
+__all__ = ["Nowcast"]
+
+_LOOK_BACK = 3
+
+
+class Nowcast:
+    """Expected exchange of homes.
+
+    Args:
+        exchange: Where metered energy comes from.
+        book: Commitments.
+    """
+
+    def __init__(self, *, exchange: HomeExchange, book: HourBook) -> None:
+        self._exchange = exchange
+        self._book = book
+
+    async def expected_kw(self, slot: datetime, now: datetime) -> Mapping[HomeId, float]:
+        """Return the expected mean exchange of every home that is known at all, kW.
+
+        Commitment of the slot plus (metered - commitment) of the newest metered slot; the part that is not
+        known is left out.
+        """
+        metered_slot, metered = await self._last_metered(now)
+        committed = self._book.commitments(slot)
+        before = self._book.commitments(metered_slot)
+        expected: dict[HomeId, float] = {}
+        for home in committed.keys() | metered.keys():
+            plan, was = committed.get(home), before.get(home)
+            seen = metered.get(home)
+            if seen is None:
+                wh = plan.grid_energy_wh if plan else 0
+            elif plan is not None and was is not None:
+                wh = plan.grid_energy_wh + seen - was.grid_energy_wh
+            else:
+                wh = seen
+            expected[home] = wh * SLOTS_PER_HOUR / 1000.0
+        return expected
+
+    async def _last_metered(self, now: datetime) -> tuple[datetime, Mapping[HomeId, int]]:
+        edge = now - (now - now.replace(minute=0, second=0, microsecond=0)) % SLOT
+        for back in range(1, _LOOK_BACK + 1):
+            if metered := await self._exchange.metered_wh(edge - back * SLOT):
+                return edge - back * SLOT, metered
+        return edge - SLOT, {}
