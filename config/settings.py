@@ -126,6 +126,8 @@ class Control(_Model):
     max_price_eur_per_kwh: Positive
     guard_voltage: Fraction
     guard_current: Fraction
+    arm_voltage: Fraction
+    release_voltage: Fraction
     phase_mu_kw2: NonNegative
     switches: Annotated[int, Field(ge=0)]
 

@@ -182,7 +182,12 @@ class DayRun:
         self.clock = SimClock(self.begin - BOOT)
         self.contexts = Contexts()
         control = scenario.parameters.control
-        self.limits = Limits(guard_v=control.guard_voltage, guard_i=control.guard_current)
+        self.limits = Limits(
+            guard_v=control.guard_voltage,
+            guard_i=control.guard_current,
+            arm_v=control.arm_voltage,
+            release_v=control.release_voltage,
+        )
         self.tape = _Tape()
         self._on_slot = on_slot
         self._exchanges: list[Exchange] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,11 +10,24 @@ import pytest
 
 from schemas.oadr20b import model as m
 from schemas.oadr20b import wire
-from schemas.oadr20b.enums import ProfileName, ServiceName, TransportName
+from schemas.oadr20b.enums import ProfileName, ResponseRequired, ServiceName, TransportName
 from schemas.oadr20b.errors import NotAllowed
-from tests.unit.vtn.rig import ALICE, BOB, PROVISIONS, MemoryStore, Rig, draft, ids_of, metadata, said, update
+from tests.unit.vtn.rig import (
+    ALICE,
+    BOB,
+    PROVISIONS,
+    START,
+    MemoryStore,
+    Rig,
+    draft,
+    ids_of,
+    metadata,
+    said,
+    update,
+)
+from tests.unit.vtn.test_vtn_opt import schedule
 from vtn_server.settings import VtnSettings
-from vtn_server.state import PeerIdentity
+from vtn_server.state import PeerIdentity, VenId
 
 
 async def test_the_whole_bootstrap_of_a_pull_ven(asking: Rig) -> None:
@@ -72,6 +86,40 @@ async def test_a_new_registration_wipes(asking: Rig) -> None:
     await asking.send(update(ALICE, request_id, [1.0]), m.UpdatedReport, "452")
     await asking.poll(ALICE, m.RegisterReport)
     assert asking.operator.vens()[0].metadata == ()
+
+
+async def test_a_new_registration_wipes_schedules_and_starts_the_events_afresh(rig: Rig) -> None:
+    await rig.bootstrap("alice")
+    await rig.operator.publish_events([draft("e1", required=ResponseRequired.NEVER)])
+    await rig.poll(ALICE, m.DistributeEvent)
+    await rig.poll(ALICE, m.Response)
+    await rig.send(schedule("a"), m.CreatedOpt)
+    await rig.register("alice")
+    assert rig.operator.schedules(START) == {}
+    await rig.poll(ALICE, m.RegisterReport)
+    await rig.poll(ALICE, m.DistributeEvent)
+
+
+async def test_names_registering_at_once_get_one_ven_each() -> None:
+    rig = await Rig(MemoryStore(), VtnSettings(vtn_id="v", open_enrolment=True)).start(())
+    replies = await asyncio.gather(*(rig.register(name) for name in ("carol", "dave", "carol", "carol")))
+    assert {each.response.code for each in replies} == {"200"}
+    assert replies[0].ven_id == replies[2].ven_id == replies[3].ven_id
+    assert len(rig.operator.vens()) == 2
+
+
+async def test_a_registration_that_waits_for_its_provisioning_takes_the_vens_own_lock(rig: Rig) -> None:
+    """The name is unknown when the request comes and known when its turn has come."""
+    carol = replace(PROVISIONS[1], ven_id=VenId("ven-carol"), ven_name="carol")
+    provisioning = asyncio.create_task(rig.operator.provision([carol]))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(rig.register("carol"))  # its name is unknown still
+    await provisioning
+    by_id = m.CreatePartyRegistration(request_id="1", ven_id="ven-carol")
+    replies = await asyncio.gather(waiting, *(rig.send(by_id, m.CreatedPartyRegistration) for _ in range(3)))
+    assert {each.ven_id for each in replies} == {"ven-carol"}
+    again = await Rig(rig.store).start()
+    assert again.service.memory.vens() == rig.service.memory.vens()
 
 
 async def test_a_re_registration_changes_nothing_else(asking: Rig) -> None:

@@ -83,6 +83,15 @@ async def test_new_metadata_ends_the_former_requests(asking: Rig) -> None:
     assert await readings(asking, "storage") == [1.0]
 
 
+async def test_new_metadata_replaces_a_request_that_still_waits(asking: Rig) -> None:
+    await asking.bootstrap("alice", (metadata(),))
+    again = m.RegisterReport(request_id="2", reports=(metadata("storage", ("soc",)),), ven_id=ALICE)
+    await asking.send(again, m.RegisteredReport)
+    created = await asking.poll(ALICE, m.CreateReport)
+    assert [each.specifier.report_specifier_id for each in created.requests] == ["storage"]
+    await asking.poll(ALICE, m.Response)
+
+
 async def test_metadata_with_a_specifier_twice_is_refused(rig: Rig) -> None:
     ven_id = await rig.bootstrap("alice")
     twice = m.RegisterReport(request_id="1", reports=(metadata(), metadata()), ven_id=ven_id)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemas.oadr20b import model as m
 from schemas.oadr20b import wire
 from schemas.oadr20b.enums import EventStatus, OptType, ResponseRequired, ServiceName
-from schemas.oadr20b.errors import SchemaViolation
+from schemas.oadr20b.errors import NotRegistered, SchemaViolation
 from schemas.oadr20b.xmltypes import Duration
 from tests.unit.vtn.rig import (
     ALICE,
@@ -118,6 +118,17 @@ def test_the_table_has_every_message() -> None:
         "CanceledOpt",
     }
     assert {type(each) for each in SPECIMENS} == set(TABLE)
+
+
+async def test_a_handler_never_runs_without_a_ven(rig: Rig) -> None:
+    for cls, row in TABLE.items():
+        if row.handler is None or row.needs is dispatch.Needs.NOBODY:
+            continue
+        message = next(each for each in SPECIMENS if type(each) is cls)
+        handler = dispatch.row_of(message).handler
+        assert handler is not None
+        with pytest.raises(NotRegistered):
+            handler(message, None, rig.service.memory, rig.service.context(PEER))
 
 
 @settings(max_examples=150, deadline=None)
