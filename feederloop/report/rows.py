@@ -116,6 +116,12 @@ def _energy(result: RunResult) -> tuple[Row, ...]:
             "Peak to average",
             lambda s: MISSING if s.par is None else f"{s.par:.2f}",
         ),
+        _pair(
+            result,
+            Section.ENERGY,
+            "Stored in batteries",
+            lambda s: kwh(s.stored_change_kwh),
+        ),
     )
 
 

@@ -157,6 +157,8 @@ class Summary:
     slots_with_violations: int
     curtailed_kwh: float
     bills_eur: float
+    stored_change_kwh: float
+    """Energy in the batteries at the end less at the start: a bill alone does not show it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

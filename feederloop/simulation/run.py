@@ -111,6 +111,8 @@ class RunOutcome:
     curtailed_wh: tuple[int, ...]
     battery_range_kwh: tuple[tuple[float, float], ...]
     """Lowest and highest stored energy seen at slot edges."""
+    stored_kwh: tuple[tuple[float, float], ...]
+    """Stored energy of each home at the start and at the end of the counted slots."""
     client_stats: tuple[ClientStats, ...]
     refused_by_vtn: int
     exchanges: tuple[Exchange, ...]
@@ -152,6 +154,7 @@ class _Watch:
     views: list[SlotView] = field(default_factory=list)
     registers: dict[datetime, tuple[int, ...]] = field(default_factory=dict)
     curtailed: dict[datetime, tuple[int, ...]] = field(default_factory=dict)
+    levels: dict[datetime, tuple[float, ...]] = field(default_factory=dict)
     low_kwh: list[float] = field(default_factory=list)
     high_kwh: list[float] = field(default_factory=list)
 
@@ -406,7 +409,7 @@ class DayRun:
         devices = [h.devices for h in self.households]
         self._watch.registers[edge] = tuple(d.meter_wh(now) for d in devices)
         self._watch.curtailed[edge] = tuple(d.curtailed_wh(now) for d in devices)
-        levels = [d.battery_kwh(now) for d in devices]
+        self._watch.levels[edge] = levels = tuple(d.battery_kwh(now) for d in devices)
         if not self._watch.low_kwh:
             self._watch.low_kwh, self._watch.high_kwh = list(levels), list(levels)
         self._watch.low_kwh = list(map(min, self._watch.low_kwh, levels))
@@ -453,6 +456,7 @@ class DayRun:
             metered_wh=metered_wh,
             curtailed_wh=_difference(watch.curtailed, first, last),
             battery_range_kwh=tuple(zip(watch.low_kwh, watch.high_kwh, strict=True)),
+            stored_kwh=tuple(zip(watch.levels[first], watch.levels[last], strict=True)),
             client_stats=tuple(t.stats() for t in self._transports.values()),
             refused_by_vtn=self.host.refused,
             exchanges=tuple(self._exchanges),

@@ -35,6 +35,8 @@ class Uncontrolled:
     metrics: Metrics
     bills_eur: tuple[float, ...]
     """Of each home over the slots, at supplier and feed-in prices."""
+    stored_change_kwh: float
+    """Energy in all batteries at the end of the slots less at their start."""
 
 
 def run_uncontrolled(
@@ -72,6 +74,7 @@ def run_uncontrolled(
         views=tuple(views),
         metrics=summarise(run_series(views), limits),
         bills_eur=tuple(_bills(scenario, slots, np.array([view.net_kw for view in views]))),
+        stored_change_kwh=-float(battery_kwh[:, [(s - scenario.midnight) // SLOT for s in slots]].sum()),
     )
 
 

@@ -73,6 +73,7 @@ def summary(
         slots_with_violations=violations if controlled else 12,
         curtailed_kwh=curtailed_kwh,
         bills_eur=21.345 if controlled else 25.5,
+        stored_change_kwh=1.5,
     )
 
 

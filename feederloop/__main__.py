@@ -1,0 +1,5 @@
+"""``python -m feederloop``."""
+
+from feederloop.cli import main
+
+main()
