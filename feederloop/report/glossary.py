@@ -51,6 +51,12 @@ GLOSSARY: Final = (
         "The largest flow through a PCC that keeps every voltage and current of the network within limits.",
     ),
     (
+        "Reward or penalty",
+        "For keeping to what a home committed to an hour ahead: a share of what it traded, lost with the square "
+        "of the deviation and below zero where that is large. After a cloudy day a clear one is a large "
+        "deviation for everybody, since the forecast is the day before.",
+    ),
+    (
         "Curtailed",
         "Solar energy that was given up because the price alone could not keep the limits.",
     ),

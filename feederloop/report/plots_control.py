@@ -79,12 +79,16 @@ def _prices(axes: Axes, market: tuple[MarketSlot, ...], middles: list[float]) ->
 
 
 def busiest_slot(steps: tuple[PriceStep, ...]) -> datetime | None:
-    """Return the slot with the most price steps, the earliest of several; None without any."""
+    """Return the slot whose prices changed most often, the earliest of several; None without any."""
     if not steps:
         return None
-    taken = Counter({step.slot: 0 for step in steps})
-    taken.update(step.slot for step in steps if step.stepped)
-    return min(taken, key=lambda slot: (-taken[slot], slot))
+    changes = Counter({step.slot: 0 for step in steps})
+    last: dict[tuple[datetime, str], int] = {}
+    for step in steps:
+        key = (step.slot, step.pcc)
+        changes[step.slot] += step.u_millicent != last.get(key, 0)
+        last[key] = step.u_millicent
+    return min(changes, key=lambda slot: (-changes[slot], slot))
 
 
 def draw_controlled_slot(result: RunResult) -> tuple[str, str, str, Figure] | None:
@@ -116,7 +120,7 @@ def draw_controlled_slot(result: RunResult) -> tuple[str, str, str, Figure] | No
     _flow_legend(figure)
     taken = sum(step.stepped for step in mine)
     caption = (
-        f"The slot with the most price steps, {day_text(slot)} {clock(slot)}, {count(taken, 'step')} in all: "
+        f"The slot whose prices changed most, {day_text(slot)} {clock(slot)}, {count(taken, 'step')} in all: "
         "above, the price added to each kWh behind each PCC; below, the measured flow, the mean over the "
         "slot it leads to, and the bound that the mean must keep."
     )

@@ -8,7 +8,7 @@ from enum import Enum
 from itertools import groupby
 
 from feederloop.report.wording import MISSING, euro, kwh, pct, per_phase
-from feederloop.simulation.result import MessageCounts, RunResult, Summary
+from feederloop.simulation.result import HomeResult, MessageCounts, RunResult, Summary
 
 __all__ = ["Row", "Section", "Verdict", "account_rows", "comparison", "sections"]
 
@@ -195,7 +195,27 @@ def _money(result: RunResult) -> tuple[Row, ...]:
         Row(section=Section.MONEY, label=label, with_control=text, verdict_with=verdict)
         for label, text, verdict in account_rows(result)
     )
-    return (bills, *accounts)
+    return (bills, *_bill_lines(result), *accounts)
+
+
+def _bill_lines(result: RunResult) -> tuple[Row, ...]:
+    """What the bills are made of; a positive figure is a cost of the homes."""
+    if not result.homes:
+        return ()
+    parts: tuple[tuple[str, Callable[[HomeResult], float]], ...] = (
+        ("of it energy", lambda h: h.market_eur + h.supplier_eur + h.feed_in_eur + h.refusal_eur),
+        ("of it real-time price", lambda h: h.real_time_price_eur),
+        ("of it reward or penalty", lambda h: h.reward_eur),
+        ("of it rebate", lambda h: h.rebate_eur),
+    )
+    return tuple(
+        Row(
+            section=Section.MONEY,
+            label=label,
+            with_control=f"{euro(sum(part(home) for home in result.homes))} EUR",
+        )
+        for label, part in parts
+    )
 
 
 def _messages(messages: MessageCounts | None) -> tuple[Row, ...]:

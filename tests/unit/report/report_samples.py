@@ -181,12 +181,12 @@ def controlled() -> RunResult:
 
 
 def price_steps(slot: datetime, taken: int) -> tuple[PriceStep, ...]:
-    """Sixty ticks of six PCCs, of which the first ``taken`` step."""
+    """Sixty ticks of six PCCs; the price changes at the first ``taken``."""
     steps: list[PriceStep] = []
     for k in range(60):
         for p, pcc in enumerate(PCCS):
             bounded = p != 4
-            settled = 1.0 - math.exp(-k / 6.0)
+            settled = 1.0 - math.exp(-min(k, taken) / 6.0)
             p_kw = -21.0 + 0.7 * p + 5.0 * settled * bounded + 0.4 * math.sin(k + p)
             steps.append(
                 PriceStep(

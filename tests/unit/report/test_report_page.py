@@ -60,7 +60,7 @@ def test_page_starts_with_the_headline_and_mentions_limit_and_curtailment(full: 
     assert "11.9 % above nominal (limit 10 %; 11 slots of 144 beyond it)" in text
     assert "3.20 kWh of solar energy were curtailed" in text
     assert "Times are local: UTC+1" in text
-    assert "The slot with the most price steps, 2018-05-16 12:00, 150 steps in all" in text
+    assert "The slot whose prices changed most, 2018-05-16 12:00, 150 steps in all" in text
     assert text.index("11.9 % above") < text.index("The day in pictures") < text.index("How to read this")
 
 
@@ -158,7 +158,7 @@ def test_names_from_outside_cannot_become_markup(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)" in source
 
 
-def test_busiest_slot_is_the_one_with_most_steps_and_the_earliest_of_equals() -> None:
+def test_busiest_slot_is_the_one_with_most_changes_and_the_earliest_of_equals() -> None:
     quiet, busy, late = (samples.price_steps(samples.slot_at(h), n) for h, n in ((10, 3), (11, 9), (12, 9)))
     assert busiest_slot((*late, *quiet, *busy)) == samples.slot_at(11)
     assert busiest_slot(()) is None
