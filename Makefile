@@ -36,9 +36,9 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	touch $@
 
 lock:  ## pin what pyproject.toml asks for; needs uv
-	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--extra build pyproject.toml -o requirements.txt
-	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 clean:

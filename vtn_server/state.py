@@ -3,7 +3,7 @@
 Values only. A :class:`Ven` is replaced as a whole; its ``version`` counts the commits. Events live outside,
 because one event is shared by its whole audience; see :mod:`vtn_server.records`.
 
-Source: ../shared/design/architecture.md 4.
+Source: ARCHITECTURE.md 4.
 """
 
 from __future__ import annotations
