@@ -1,8 +1,8 @@
 """Phases of the homes with a transfer switch: planned for the hour, planned again before each slot.
 
 The hour's plan goes out at h - 50 min. Two minutes before each slot the rest of the hour is computed again,
-from confirmed phases and the newest idea of the flows; only a different answer is sent, and only for intervals
-to come. A home that opted out stays where it is for the rest of the hour.
+from confirmed phases and the newest idea of the flows; only a different answer is sent, and only for
+intervals to come. A home that opted out stays where it is for the rest of the hour.
 
 Source: mechanisms.md 5 and 10; signals.md, "Phase command".
 """

@@ -52,9 +52,9 @@ GLOSSARY: Final = (
     ),
     (
         "Reward or penalty",
-        "For keeping to what a home committed to an hour ahead: a share of what it traded, lost with the square "
-        "of the deviation and below zero where that is large. After a cloudy day a clear one is a large "
-        "deviation for everybody, since the forecast is the day before.",
+        "For keeping to what a home committed to an hour ahead: a share of what it traded, lost with the "
+        "square of the deviation and below zero where that is large. After a cloudy day a clear one is a "
+        "large deviation for everybody, since the forecast is the day before.",
     ),
     (
         "Curtailed",

@@ -90,7 +90,7 @@ def test_errata_27_a_linear_cost_never_pays_for_charging() -> None:
 
 
 def test_a_home_with_a_sense_of_what_stored_energy_is_worth_rests_at_zero_price() -> None:
-    """v between P_f and P_u, b half their gap: nothing moves at u = 0, and a price beyond b - |v - P| does."""
+    """v between P_f and P_u, b half their gap: nothing moves at u = 0, but beyond b - |v - P| it does."""
     home = replace(HOME, flexible=LOAD, linear_c_per_kwh=2.5)
     state = replace(STATE, stored_value_c_per_kwh=12.5)
     rest = respond(home, state, 0.0)
