@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -49,8 +48,8 @@ def demo(
         typer.Option(help="Who owns what: A to D, or chapter4_33h; default D, for 33 homes the latter."),
     ] = None,
     date: Annotated[
-        datetime, typer.Option(formats=["%Y-%m-%d"], help="Day of 2018 to play; the profiles know that year.")
-    ] = datetime(2018, 5, 16),  # noqa: DTZ001  # a calendar day, not an instant
+        str, typer.Option(help="Day to play, YYYY-MM-DD; the profiles know 2018.")
+    ] = "2018-05-16",
     start: Annotated[
         str | None, typer.Option(help="First slot, local time HH:MM; default 00:00, 10:30 with --slots.")
     ] = None,
@@ -78,7 +77,7 @@ def demo(
             homes=homes,
             network=network,
             scenario=scenario,
-            day=date.date(),
+            day=date,
             start=start,
             slots=slots,
             seed=seed,

@@ -49,7 +49,7 @@ class DemoRequest:
     homes: int = 50
     network: Path | None = None
     scenario: str | None = None
-    day: date = date(2018, 5, 16)
+    day: str = "2018-05-16"
     start: str | None = None
     slots: int | None = None
     seed: int = 1
@@ -73,7 +73,7 @@ def run_demo(request: DemoRequest) -> RunResult:
         start = _start(request)
         scenario = load_scenario(
             ScenarioOptions(
-                day=request.day,
+                day=_day(request),
                 homes=request.homes,
                 network=request.network,
                 scenario=request.scenario,
@@ -87,6 +87,18 @@ def run_demo(request: DemoRequest) -> RunResult:
         raise DemoError(str(err)) from err
     _show(result, page)
     return result
+
+
+def _day(request: DemoRequest) -> date:
+    """Return the day to play.
+
+    Raises:
+        DemoError: if the text is no date.
+    """
+    try:
+        return date.fromisoformat(request.day)
+    except ValueError as err:
+        raise DemoError(f"--date {request.day}: a date YYYY-MM-DD is needed") from err
 
 
 def _start(request: DemoRequest) -> timedelta:
