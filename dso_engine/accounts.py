@@ -15,7 +15,7 @@ from dso_engine.hourly import HourBook, TariffMillicent
 from dso_engine.model import SLOT, HomeId
 from dso_engine.settlement import DayAccounts, RewardTerms, SlotInput, settle_day
 
-__all__ = ["AccountSource", "MissingReading", "settle_run"]
+__all__ = ["AccountSource", "MissingReading", "reward_terms", "settle_run"]
 
 
 class MissingReading(EngineError):

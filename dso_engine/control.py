@@ -30,7 +30,7 @@ from dso_engine.bounds import PccBound, clip_to_reachable, directions_at_risk, f
 from dso_engine.curtail import corrected_cap_kw, export_cap_kw
 from dso_engine.estimate import Estimate, Response
 from dso_engine.feedback import Feedback, Tightening
-from dso_engine.game import FlowBounds, Law, Measured, PriceState, prior_slope_kw_per_c, project
+from dso_engine.game import FlowBounds, Law, Measured, Mode, PriceState, prior_slope_kw_per_c, project
 from dso_engine.knowledge import Knowledge, pcc_stress, reading_of
 from dso_engine.model import SLOT, FloatArray, HomeId, Limits, Pcc, PccReading, Phase
 from dso_engine.phase_planner import PhasePlanner
@@ -51,7 +51,6 @@ class ControlSettings:
 
     limits: Limits
     law: Law
-    step: timedelta = timedelta(seconds=10)
     feedback: Feedback = field(default_factory=Feedback)
     curvature_c_per_kwh2: float = 5.0
     reward_curvature_c_per_kwh2: float = 5.0
@@ -72,6 +71,11 @@ class _PccRun:
     tightening: Tightening = field(default_factory=Tightening)
     cap_kw: float | None = None
     capped_at: datetime | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the price has done what it can: at its end, or at rest on a bound that was cut."""
+        return self.state.saturated or (self.short and self.state.mode is Mode.HOLD)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,7 +137,8 @@ class RealtimePrice:
         """Decide whether the coming slot is controlled, and if so publish its prices at zero."""
         phases = await self._planner.confirmed(now)
         estimated = await self._estimate_now(slot - SLOT, phases, now)
-        expected = {home: self._planner.planned(home, slot) or phase for home, phase in phases.items()}
+        planned = {home: self._planner.planned(home, slot) for home in phases}
+        expected = {home: p if (p := planned[home]) is not None else phases[home] for home in phases}
         forecast = await self._knowledge.forecast(slot, expected, now, self._settings.limits)
         known = tuple(s for s in (estimated, forecast) if s is not None)
         zero = self._running is None or all(run.state.u_millicent == 0 for run in self._running.runs)
@@ -186,7 +191,7 @@ class RealtimePrice:
         if run is None:
             return
         readings = await self._knowledge.read(now)
-        self._integrate(run, readings, now)
+        self._integrate(run, readings)
         moved = not run.last or _differ(run.last, readings)
         run.last = readings
         if run.baseline_kw is None:
@@ -240,26 +245,25 @@ class RealtimePrice:
             )
         run.runs = tuple(runs)
 
-    def _integrate(self, run: _SlotRun, readings: Sequence[PccReading], now: datetime) -> None:
+    def _integrate(self, run: _SlotRun, readings: Sequence[PccReading]) -> None:
         """Count the energy since the slot began; each reading stands for the time since the one before."""
         for reading in readings:
             before = next((r for r in run.last if r.pcc == reading.pcc), None)
-            since = before.taken_at if before else run.slot
+            since = max(before.taken_at, run.slot) if before else run.slot
             mean_kw = (before.p_kw + reading.p_kw) / 2.0 if before else reading.p_kw
-            hours = (now - since) / timedelta(hours=1)
+            hours = max(0.0, (reading.taken_at - since) / timedelta(hours=1))
             run.energy_kwh[reading.pcc] = run.energy_kwh.get(reading.pcc, 0.0) + mean_kw * hours
 
     async def _step(self, run: _SlotRun, now: datetime) -> None:
         """Step the laws whose current price this measurement answers; publish what changes."""
-        remaining_h = (run.slot + SLOT - now) / timedelta(hours=1)
         changed: dict[Pcc, int] = {}
         for each in run.runs:
-            p_kw = reading_of(run.last, each.pcc).p_kw
-            flow_kw = project(
-                e_done_kwh=run.energy_kwh[each.pcc], p_kw=p_kw, remaining_h=max(0.0, remaining_h)
-            )
+            reading = reading_of(run.last, each.pcc)
+            p_kw, since = reading.p_kw, max(reading.taken_at, run.slot)
+            remaining_h = max(0.0, (run.slot + SLOT - since) / timedelta(hours=1))
+            flow_kw = project(e_done_kwh=run.energy_kwh[each.pcc], p_kw=p_kw, remaining_h=remaining_h)
             bounds = each.tightening.apply(each.bounds)
-            ready = each.homes and each.cap_kw is None and self._answered(run, each.pcc, now)
+            ready = bool(each.homes) and each.cap_kw is None and self._answered(run, each.pcc)
             if ready:
                 before = each.state.u_millicent
                 each.state = self._settings.law.step(each.state, Measured(flow_kw=flow_kw, bounds=bounds))
@@ -275,20 +279,22 @@ class RealtimePrice:
                     c_lo_kw=_finite(bounds.c_lo_kw),
                     c_hi_kw=_finite(bounds.c_hi_kw),
                     u_millicent=each.state.u_millicent,
-                    stepped=bool(ready),
+                    stepped=ready,
                     mode=each.state.mode.value,
                 )
             )
         if changed:
             await self._exchange.set_prices(run.slot, changed)
 
-    def _answered(self, run: _SlotRun, pcc: Pcc, now: datetime) -> bool:
+    def _answered(self, run: _SlotRun, pcc: Pcc) -> bool:
+        """Return whether the last measurement was taken under the current version of the price."""
+        taken_at = reading_of(run.last, pcc).taken_at
         delivery = self._exchange.delivery(run.slot, pcc)
         if delivery is None:
             return False
-        if delivery.fetched_by_all_at is not None and delivery.fetched_by_all_at < now:
+        if delivery.fetched_by_all_at is not None and delivery.fetched_by_all_at < taken_at:
             return True
-        return now - delivery.published_at >= _WAIT_FOR_SILENT
+        return taken_at - delivery.published_at >= _WAIT_FOR_SILENT
 
     def _tighten(self, run: _SlotRun, estimate: Estimate) -> None:
         """Take from the bounds what the network still shows too much of."""
@@ -340,7 +346,7 @@ class RealtimePrice:
         """Bound exports where the price cannot do it, and correct the bound by what the meter shows."""
         for each in run.runs:
             needed = each.wanted.c_lo_kw
-            if needed is None or not (each.state.saturated or each.cap_kw is not None):
+            if needed is None or not (each.exhausted or each.cap_kw is not None):
                 continue
             target_kw = needed + each.tightening.export_kw
             shortage_kw = target_kw - reading_of(run.last, each.pcc).p_kw

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Final
 
 from dso_engine.gateway_messages import (
@@ -24,7 +25,7 @@ from dso_engine.gateway_messages import (
     result_id,
     to_millicent,
 )
-from dso_engine.market import Order, Side, sequence_number
+from dso_engine.market import MAX_PRICE_MILLICENT, MAX_VOLUME_WH, Order, Side, sequence_number
 from dso_engine.model import SLOT, Commitment, HomeId, Pcc, Phase
 from dso_engine.ports import Clock, Delivery, HourResult, SlotOrder
 from schemas.oadr20b.enums import OptType
@@ -70,7 +71,7 @@ class OpenAdrGateway:
     # --- market --------------------------------------------------------------------------------------------
 
     async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
-        """See :class:`HomeExchange`; a slot without volume is no order."""
+        """See :class:`HomeExchange`; a slot without volume, or with one nobody can mean, is no order."""
         readings = await self._readings("offer", hour, hour + _HOUR)
         volumes = {(r.ven_id, r.start): round(r.value or 0.0) for r in readings if r.r_id == "volume"}
         prices = {(r.ven_id, r.start): r.value for r in readings if r.r_id == "limit-price"}
@@ -78,7 +79,9 @@ class OpenAdrGateway:
         orders: list[SlotOrder] = []
         for (ven, slot), volume in sorted(volumes.items()):
             price, home = prices.get((ven, slot)), self._homes.get(ven)
-            if volume == 0 or price is None or home is None or home in absent:
+            if price is None or home is None or home in absent:
+                continue
+            if not 1 <= abs(volume) <= MAX_VOLUME_WH or abs(to_millicent(price)) > MAX_PRICE_MILLICENT:
                 continue
             order = Order(
                 home=home,
@@ -160,6 +163,8 @@ class OpenAdrGateway:
             state = reading.status.load_control_state if reading.status else None
             if home is None or state is None or state.set_point is None:
                 continue
+            if not isfinite(state.set_point.current):
+                continue
             value = round(state.set_point.current)
             if 1 <= value <= len(Phase):
                 phases[home] = Phase(value - 1)
@@ -218,7 +223,7 @@ class OpenAdrGateway:
 
     async def curtail(self, slot: datetime, pcc: Pcc, export_w: Mapping[HomeId, int]) -> None:
         """See :class:`HomeExchange`; the bound is the same for all homes, so one event carries it."""
-        operator, now = self._operator(), self._clock.now()
+        operator, now = self._operator(), self._clock.now().replace(microsecond=0)
         bound = max(export_w.values())
         audience = tuple(self._vens[home] for home in export_w)
         known = operator.event(curtail_id(slot, pcc))
@@ -232,4 +237,6 @@ class OpenAdrGateway:
         return frozenset(self._homes[ven] for ven in self._operator().schedules(now) if ven in self._homes)
 
     async def _readings(self, specifier: str, start: datetime, end: datetime) -> tuple[Reading, ...]:
-        return await self._operator().readings(report_specifier_id=specifier, start=start, end=end)
+        """Return readings that start in [start, end); an infinite value is no measurement."""
+        found = await self._operator().readings(report_specifier_id=specifier, start=start, end=end)
+        return tuple(reading for reading in found if reading.value is None or isfinite(reading.value))

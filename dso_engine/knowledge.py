@@ -28,9 +28,8 @@ from dso_engine.model import (
     Phase,
 )
 from dso_engine.nowcast import Nowcast
-from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.ports import Customer, HomeExchange, TelemetrySource
-from dso_engine.powerflow import GridState, Injections, stress
+from dso_engine.powerflow import GridState, Injections, PowerFlow, stress
 from dso_engine.trigger import Stress
 
 __all__ = ["Knowledge", "pcc_stress", "reading_of"]
@@ -56,7 +55,7 @@ class Knowledge:
     def __init__(
         self,
         *,
-        record: PandapowerFlow,
+        record: PowerFlow,
         search: FixedPoint,
         customers: Sequence[Customer],
         exchange: HomeExchange,

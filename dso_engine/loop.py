@@ -68,6 +68,7 @@ class Engine:
         self._period = period
         self._step = step
         self._lead = lead
+        self._price_turn = asyncio.Lock()
 
     def timers(self) -> tuple[tuple[str, Coroutine[Any, Any, None]], ...]:
         """Return the named coroutines that make up the engine; the caller starts them on its clock."""
@@ -77,7 +78,7 @@ class Engine:
         ]
         if self._price is not None:
             timers += [
-                ("dso-arm", self._slots(self._lead, self._price.prepare)),
+                ("dso-arm", self._slots(self._lead, self._prepare)),
                 ("dso-ticks", self._ticks(self._price)),
             ]
         return tuple(timers)
@@ -112,6 +113,12 @@ class Engine:
     async def _phases_again(self, slot: datetime, now: datetime) -> None:
         await self._phases.plan_again(slot, now)
 
+    async def _prepare(self, slot: datetime, now: datetime) -> None:
+        """Look ahead to a slot; a tick of the same instant waits, else the faster one would decide."""
+        if self._price is not None:
+            async with self._price_turn:
+                await self._price.prepare(slot, now)
+
     async def _slots(self, lead: timedelta, act: Callable[[datetime, datetime], Awaitable[None]]) -> None:
         """Call ``act(slot, now)`` a while before every slot but the first."""
         slot = self._period.start + SLOT
@@ -130,6 +137,7 @@ class Engine:
             while price.running and tick < slot + SLOT:
                 await self._clock.sleep_until(tick, RANK, "tick")
                 if self._clock.now() < tick + self._step:  # a late tick is skipped, not queued
-                    await price.tick(self._clock.now())
+                    async with self._price_turn:
+                        await price.tick(self._clock.now())
                 tick += self._step
             slot += SLOT

@@ -55,10 +55,13 @@ class PhasePlanner:
         self._recorder = recorder
         self._mu_kw2 = mu_kw2
         self._plans: dict[datetime, dict[HomeId, tuple[Phase, ...]]] = {}
+        self._staying: dict[datetime, frozenset[HomeId]] = {}
 
     def planned(self, home: HomeId, slot: datetime) -> Phase | None:
-        """Return the phase commanded for a slot, if any."""
+        """Return the phase a home was told to be on in a slot; None without command, or where it declined."""
         hour = slot.replace(minute=0)
+        if home in self._staying.get(hour, frozenset()):
+            return None
         plan = self._plans.get(hour, {}).get(home)
         return plan[(slot - hour) // SLOT] if plan else None
 
@@ -83,6 +86,7 @@ class PhasePlanner:
             return
         phases = await self.confirmed(now)
         fixed = self._exchange.phase_opt_outs(hour) | self._exchange.absent(slots[0])
+        self._staying[hour] = fixed
         current = dict(phases)
         plan = {home: list(self._plans.get(hour, {}).get(home, ())) for home in self._switched - fixed}
         first = (slots[0] - hour) // SLOT

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from feederloop.lazy_group import LazyGroup
+
 __all__ = ["app", "main"]
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -18,6 +20,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 app = typer.Typer(
     name="feederloop",
+    cls=LazyGroup,
     help="A DSO's OpenADR 2.0b server, the household client that answers it, and the engine between them.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,7 +48,9 @@ def demo(
     ] = None,
     scenario: Annotated[
         str | None,
-        typer.Option(help="Who owns what: A to D, or chapter4_33h; default D, for 33 homes the latter."),
+        typer.Option(
+            help="Who owns what: A to D, chapter4_33h, or a JSON file; default D, 33 homes: the latter."
+        ),
     ] = None,
     date: Annotated[
         str, typer.Option(help="Day to play, YYYY-MM-DD; the profiles know 2018.")

@@ -7,6 +7,7 @@ so late that the VTN would not take them are not made.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,10 +19,21 @@ from schemas.oadr20b.errors import (
     SignalNotSupported,
     TargetMismatch,
 )
-from schemas.oadr20b.model import Event, Interval, Report, ReportRequest
+from schemas.oadr20b.model import Event, Interval, Period, Report, ReportRequest
+from ven_client.absence import Absences, OptSender
 from ven_client.application import HeldEvent, ReportWindow, Verdict
+from ven_client.devices import StaleReading
 from ven_client.home import HomeManager
-from ven_client.instructions import ExportBound, Instruction, Instructions, MarketResult, PhasePlan, PricePath
+from ven_client.instructions import (
+    ExportBound,
+    Instruction,
+    Instructions,
+    MarketResult,
+    PhasePlan,
+    PricePath,
+    Programmes,
+)
+from ven_client.programmes import unservable
 from ven_client.reports import (
     MINUTE,
     Specifier,
@@ -34,7 +46,8 @@ from ven_client.reports import (
     status,
 )
 from ven_client.signals import understand
-from ven_client.slots import SLOT, hour_start, slots_from
+from ven_client.slots import HOUR, SLOT, hour_start, slots_from
+from ven_client.state import HomeMemory
 
 __all__ = ["COMMITMENT_LEAD", "GATE_LEAD", "OFFER_LEAD", "HomeApplication"]
 
@@ -50,15 +63,26 @@ class HomeApplication:
         home: The energy manager.
         local_market: Market context of offers and commitments.
         switch_id: resourceID of the transfer switch, None without one.
+        realtime_context: Market context of the real-time price, which tells its prices and export bounds from
+            those of other programmes; None takes every context for it.
 
     Raises:
         ValueError: if the home has a switch without a resourceID or the other way round.
     """
 
-    def __init__(self, home: HomeManager, *, local_market: str, switch_id: str | None = None) -> None:
+    def __init__(
+        self,
+        home: HomeManager,
+        *,
+        local_market: str,
+        switch_id: str | None = None,
+        realtime_context: str | None = None,
+    ) -> None:
         if home.has_switch != (switch_id is not None):
             raise ValueError("a transfer switch needs a resourceID, and only a switch has one")
         self._home, self._local_market, self._switch_id = home, local_market, switch_id
+        self._realtime_context = realtime_context
+        self._absences = Absences()
         self._understood: dict[str, tuple[HeldEvent, Instruction]] = {}
 
     def metadata(self, now: datetime) -> tuple[Report, ...]:
@@ -86,7 +110,8 @@ class HomeApplication:
             return Verdict(opt_type=OptType.OPT_OUT, code=InvalidData.code, description=str(err))
 
     def _judge(self, event: Event, now: datetime) -> Verdict:
-        match understand(event.event):
+        instruction = understand(event.event, realtime_context=self._realtime_context)
+        match instruction:
             case MarketResult() as result:
                 if not self._home.fits(result):
                     raise InvalidData("the result does not keep to an offer of this home")
@@ -100,8 +125,14 @@ class HomeApplication:
             case ExportBound():
                 if not self._home.has_pv and self._home.parameters.battery is None:
                     raise SignalNotSupported("this home has neither PV nor a battery")
+            case Programmes(parts=parts):
+                for reason in (unservable(part, self._home.parameters) for part in parts):
+                    if reason is not None:
+                        raise SignalNotSupported(reason)
             case PricePath():
                 pass
+        if self._absences.decline(instruction):
+            return Verdict(opt_type=OptType.OPT_OUT, description="the home has opted out of this time")
         return Verdict(opt_type=OptType.OPT_IN)
 
     def events_changed(self, events: tuple[HeldEvent, ...], now: datetime) -> None:
@@ -112,18 +143,54 @@ class HomeApplication:
                 event_id = held.event.descriptor.event_id
                 known = self._understood.get(event_id)  # of a set usually one event, the price, is new
                 if known is None or known[0] is not held:
-                    known = (held, understand(held.event, held.start_offset_s))
+                    asked = understand(
+                        held.event, held.start_offset_s, realtime_context=self._realtime_context
+                    )
+                    known = (held, asked)
                 understood[event_id] = known
         self._understood = understood
-        self._home.take(Instructions.of(one for _, one in understood.values()), now)
+        self._instruct(now)
+
+    def _instruct(self, now: datetime) -> None:
+        wanted = Instructions.of(one for _, one in self._understood.values())
+        self._home.take(wanted.without(self._absences.spans), now)
+
+    # --- opting out ----------------------------------------------------------------------------------------
+
+    def opt_out(self, period: Period, sender: OptSender, now: datetime) -> str:
+        """Opt out of a time (of all that comes if its duration is zero) and return the optID.
+
+        The VTN is told by an oadrCreateOpt; the home makes no offers for that time, declines results, phase
+        commands and programmes, and ignores the price. See :mod:`ven_client.absence`.
+
+        Raises:
+            NotRegistered: if there is no registration.
+            HemsError: see :meth:`HomeManager.advance`.
+        """
+        opt_id = self._absences.add(period, sender, now)
+        self._instruct(now)
+        return opt_id
+
+    def opt_in_again(self, sender: OptSender, now: datetime) -> None:
+        """Take all opt-outs back that are not over.
+
+        Raises:
+            NotRegistered: if there is no registration.
+            HemsError: see :meth:`HomeManager.advance`.
+        """
+        self._absences.cancel(sender)
+        self._instruct(now)
 
     # --- reports -------------------------------------------------------------------------------------------
 
     def report(self, request: ReportRequest, window: ReportWindow, now: datetime) -> tuple[Interval, ...]:
-        """Return the intervals of a report that is due, cut to the rIDs asked for."""
+        """Return the intervals of a report that is due, cut to the rIDs asked for; none on stale readings."""
         self._home.advance(now)
         r_ids = frozenset(payload.r_id for payload in request.specifier.payloads)
-        return only(self._intervals(request.specifier.report_specifier_id, window, now), r_ids)
+        try:
+            return only(self._intervals(request.specifier.report_specifier_id, window, now), r_ids)
+        except StaleReading:
+            return ()
 
     def _intervals(self, specifier: str, window: ReportWindow, now: datetime) -> tuple[Interval, ...]:
         match specifier:
@@ -145,7 +212,7 @@ class HomeApplication:
 
     def _offer(self, hour: datetime, now: datetime) -> tuple[Interval, ...]:
         """The offer for an hour; nothing if there is nothing to trade, or the gate is closed."""
-        if hour_start(hour) != hour or now >= hour - GATE_LEAD:
+        if hour_start(hour) != hour or now >= hour - GATE_LEAD or self._absences.covers(hour, hour + HOUR):
             return ()
         offer = self._home.offer(hour, now)
         return _per_slot(hour, offer_values(offer)) if any(offer.volume_wh) else ()
@@ -191,6 +258,17 @@ class HomeApplication:
             return tuple(status("phase", one.at, None, set_point=one.phase) for one in changes)
         phase = self._home.phase(now)
         return (status("phase", window.start, None, set_point=phase, changed=False),)
+
+    # --- restart -------------------------------------------------------------------------------------------
+
+    def memory(self, now: datetime) -> HomeMemory:
+        """Return what must survive a restart (:class:`ven_client.state.Remembering`)."""
+        return replace(self._home.memory(now), absences=self._absences.kept(now))
+
+    def recall(self, memory: HomeMemory, now: datetime) -> None:
+        """Take it back."""
+        self._absences.recall(memory.absences)
+        self._home.recall(memory, now)
 
     # --- time ----------------------------------------------------------------------------------------------
 

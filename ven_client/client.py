@@ -10,18 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 from schemas.oadr20b.errors import TransportError
+from schemas.oadr20b.model import AnyMessage
 from ven_client.application import Application
+from ven_client.keeping import Keeper
 from ven_client.messages import service_of
+from ven_client.nap import Nap
 from ven_client.ports import Clock, Transport
-from ven_client.session import Session
+from ven_client.session import Session, State
 
 __all__ = ["BackOff", "VenClient"]
 
 _LOG = logging.getLogger(__name__)
+_REGISTERING_S: Final = 5.0
+"""How long a message of the VTN waits for the reply to our registration, wall time."""
 _IDLE: Final = timedelta(hours=1)
 """How long to sleep when nothing at all is due: an unregistered VEN that is not to join again."""
 
@@ -66,6 +72,7 @@ class VenClient:
         rank: Whom to let go first at one instant, for the clock.
         key: The name under which to sleep, venName if left out.
         back_off_cap: The longest pause after failures.
+        keeper: Keeps the state on disk; None is a VEN that forgets everything with its process.
     """
 
     def __init__(
@@ -79,32 +86,63 @@ class VenClient:
         rank: int = 4,
         key: str | None = None,
         back_off_cap: timedelta = timedelta(seconds=64),
+        keeper: Keeper | None = None,
     ) -> None:
         self.session = session
+        self._keeper = keeper
         self._transport = transport
         self._application = application
         self._clock = clock
         self._back_off = BackOff(rng, cap_s=back_off_cap.total_seconds())
-        self._rank = rank
         self._key = key if key is not None else session.config.ven_name
         self._blocked_until: datetime | None = None
+        self._answered = asyncio.Event()
+        self._nap = Nap(clock, rank, self._key)
+
+    def wake(self) -> None:
+        """Look at once whether there is something to do, e.g. after an opt or a message of the VTN."""
+        self._nap.wake()
+
+    async def receive(self, message: AnyMessage) -> AnyMessage | None:
+        """Take a message the VTN posted, return the reply; :meth:`wake` is due once that has left.
+
+        A VTN may post before we have read its answer to our registration: then the message waits for that.
+        """
+        if self.session.state is State.REGISTERING:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REGISTERING_S):
+                    await self._answered.wait()
+        now = self._clock.now()
+        reply = self.session.receive(message, now)
+        self._keep(now)
+        return reply
 
     async def run(self) -> None:
-        """Register and serve until cancelled; the first instant counts as a wake of the application."""
+        """Register and serve until cancelled; the first instant counts as a wake of the application.
+
+        Raises:
+            StateError: if the state cannot be read or written; nothing more is promised then.
+        """
         wakeup: datetime | None = self._clock.now()
-        self.session.begin(self._clock.now())
+        if self._keeper is None or not self._keeper.restore(self._clock.now()):
+            self.session.begin(self._clock.now())
         while True:
             now = self._clock.now()
             if wakeup is not None and now >= wakeup:
                 self._application.on_time(now)
             self.session.on_time(now)
             await self._send(now)
+            self._keep(self._clock.now())
             wakeup = self._application.next_wakeup(now)
-            await self._clock.sleep_until(self._next(now, wakeup), self._rank, self._key)
+            await self._nap.until(self._next(now, wakeup))
 
     async def close(self) -> None:
         """Close the connection."""
         await self._transport.close()
+
+    def _keep(self, now: datetime) -> None:
+        if self._keeper is not None:
+            self._keeper.keep(now)
 
     def _next(self, now: datetime, wakeup: datetime | None) -> datetime:
         send = self.session.next_send(now)
@@ -118,11 +156,13 @@ class VenClient:
             return
         self._blocked_until = None
         while (message := self.session.take(now)) is not None:
+            self._keep(now)
+            self._answered.clear()
             try:
                 reply = await self._transport.exchange(service_of(message), message)
             except TransportError as err:
                 now = self._clock.now()
-                pause = self._back_off.next()
+                pause = max(self._back_off.next(), timedelta(seconds=err.retry_after_s or 0))
                 _LOG.warning("%s: %s was not answered: %s", self._key, type(message).__name__, err)
                 self.session.on_failure(message, err, now)
                 self._blocked_until = now + pause
@@ -130,6 +170,8 @@ class VenClient:
             except asyncio.CancelledError:
                 self.session.on_failure(message, TransportError("cancelled"), now)
                 raise
+            finally:
+                self._answered.set()  # whoever waits goes on after what follows here
             now = self._clock.now()
             self._back_off.reset()
             self.session.on_reply(message, reply, now)

@@ -8,6 +8,7 @@ microseconds and energy in whole mW us, so its meters do not depend on how often
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Final, Protocol
@@ -15,7 +16,15 @@ from typing import Final, Protocol
 from ven_client.forecast import Profile
 from ven_client.hems.model import SLOT_H, Battery, FlexibleLoad
 
-__all__ = ["DeviceError", "Devices", "Phase", "SimulatedHome", "TimeRunsBackwards"]
+__all__ = [
+    "DeviceError",
+    "Devices",
+    "Phase",
+    "Registers",
+    "SimulatedHome",
+    "StaleReading",
+    "TimeRunsBackwards",
+]
 
 
 class DeviceError(Exception):
@@ -24,6 +33,10 @@ class DeviceError(Exception):
 
 class TimeRunsBackwards(DeviceError):
     """A device was asked about, or told to do something at, an instant that is over."""
+
+
+class StaleReading(DeviceError):
+    """A device has not said what was asked, or too long ago to act on."""
 
 
 class Phase(IntEnum):
@@ -37,7 +50,8 @@ class Phase(IntEnum):
 class Devices(Protocol):
     """Meter, battery, PV, flexible load and transfer switch of a home.
 
-    ``now`` never decreases from call to call. Real devices may ignore it: it is the present.
+    ``now`` never decreases from call to call. Real devices may ignore it: it is the present. Whatever reads
+    may raise :class:`StaleReading`; the home then leaves its devices alone until the next slot.
     """
 
     def meter_wh(self, now: datetime) -> int:
@@ -103,6 +117,8 @@ _KWH: Final = 1000 * _WH
 _MICROSECOND: Final = timedelta(microseconds=1)
 _KEPT_US: Final = 2 * 3600 * _US
 """The meter holds mean powers at least this long."""
+_REMEMBERED_US: Final = 1200 * _US
+"""How much of its record goes with :class:`Registers`: two windows of the power report."""
 
 
 def _rounded(value: int, unit: int) -> int:
@@ -125,6 +141,15 @@ class _Store:
         self._power_mw = min(max(round(kw * _MW), -self._limit_mw), self._limit_mw)
 
     @property
+    def set_mw(self) -> int:
+        """The power that was set."""
+        return self._power_mw
+
+    def resume(self, level: int, power_mw: int) -> None:
+        """Go on with a level and a power."""
+        self.level, self._power_mw = level, power_mw
+
+    @property
     def power_mw(self) -> int:
         """The power that flows now: the one set, or zero at a limit."""
         return self._power_mw if self._room() else 0
@@ -145,6 +170,26 @@ class _Store:
 
     def _room(self) -> int:
         return self.level - self._low if self._power_mw > 0 else self._high - self.level
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """A simulated home at an instant, in its own whole units (mW, mW us), to go on from in another process.
+
+    ``past_us`` and ``past`` are the end of the meter's record, counted in microseconds back from ``at``.
+    """
+
+    at: datetime
+    energy: int
+    curtailed: int
+    battery: int
+    battery_mw: int
+    flexible: int
+    flexible_mw: int
+    limit_mw: int | None
+    phase: Phase
+    past_us: tuple[int, ...]
+    past: tuple[int, ...]
 
 
 class SimulatedHome:
@@ -200,6 +245,33 @@ class SimulatedHome:
             self._curtailed += (self._available_mw - produced) * span
             self._now_us += span
             self._note(change, span)
+
+    def registers(self) -> Registers:
+        """Return the state at the last instant the home was advanced to."""
+        first = max(0, bisect_left(self._times, self._now_us - _REMEMBERED_US) - 1)
+        return Registers(
+            at=self._start + self._now_us * _MICROSECOND,
+            energy=self._energy,
+            curtailed=self._curtailed,
+            battery=self._battery.level,
+            battery_mw=self._battery.set_mw,
+            flexible=self._flexible.level,
+            flexible_mw=self._flexible.set_mw,
+            limit_mw=self._limit_mw,
+            phase=self._phase,
+            past_us=tuple(self._now_us - us for us in self._times[first:]),
+            past=tuple(self._energies[first:]),
+        )
+
+    def resume(self, registers: Registers) -> None:
+        """Go on from the state of a former process; the time between is lived through when next advanced."""
+        self._now_us = self._edge_us = (registers.at - self._start) // _MICROSECOND
+        self._energy, self._curtailed = registers.energy, registers.curtailed
+        self._battery.resume(registers.battery, registers.battery_mw)
+        self._flexible.resume(registers.flexible, registers.flexible_mw)
+        self._limit_mw, self._phase = registers.limit_mw, registers.phase
+        self._times = [self._now_us - us for us in registers.past_us]
+        self._energies, self._slope = list(registers.past), 0
 
     def meter_wh(self, now: datetime) -> int:
         """See :class:`Devices`."""

@@ -42,7 +42,7 @@ from ven_client.application import Application, HeldEvent, Verdict
 from ven_client.messages import is_success, normal_uri
 from ven_client.settings import VenConfig
 
-__all__ = ["EventBook", "HeldSpan"]
+__all__ = ["EventBook", "EventEntry", "HeldSpan"]
 
 _TAKEN = Verdict(opt_type=OptType.OPT_IN)
 
@@ -57,7 +57,7 @@ class HeldSpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class EventEntry:
     """One event as the VTN last described it, and what became of it."""
 
     held: HeldEvent
@@ -90,7 +90,7 @@ class EventBook:
         self._contexts = frozenset(normal_uri(uri) for uri in config.market_contexts)
         self._application = application
         self._uniform = uniform
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, EventEntry] = {}
         self._told: tuple[HeldEvent, ...] = ()
         self._next_end: datetime | None = None
 
@@ -137,6 +137,15 @@ class EventBook:
         self._entries.clear()
         self._tell(now)
 
+    def snapshot(self) -> tuple[EventEntry, ...]:
+        """Return every event with what became of it, to be kept on disk."""
+        return tuple(self._entries.values())
+
+    def restore(self, entries: tuple[EventEntry, ...], now: datetime) -> None:
+        """Take back what :meth:`snapshot` gave and tell the application; answers and offsets stay."""
+        self._entries = {entry.held.event.descriptor.event_id: entry for entry in entries}
+        self._tell(now)
+
     def _take(self, event: Event, ven_id: str, now: datetime) -> Verdict:
         descriptor = event.event.descriptor
         known = self._entries.get(descriptor.event_id)
@@ -156,7 +165,7 @@ class EventBook:
         self._entries[descriptor.event_id] = entry
         return entry.verdict
 
-    def _judge(self, event: Event, known: _Entry | None, ven_id: str, now: datetime) -> _Entry:
+    def _judge(self, event: Event, known: EventEntry | None, ven_id: str, now: datetime) -> EventEntry:
         test = (event.event.descriptor.test_event or "false").strip().lower() != "false"
         span = HeldSpan(market_context=normal_uri(event.event.descriptor.market_context), start=now, end=now)
         startafter_s = offset_s = 0
@@ -179,7 +188,7 @@ class EventBook:
             event=event.event, received_at=now, opt_type=verdict.opt_type, start_offset_s=offset_s
         )
         shown = is_success(verdict.code) and not test
-        return _Entry(held=held, verdict=verdict, shown=shown, span=span, startafter_s=startafter_s)
+        return EventEntry(held=held, verdict=verdict, shown=shown, span=span, startafter_s=startafter_s)
 
     def _check(self, event: EiEvent, ven_id: str, context: str) -> None:
         if self._contexts and context not in self._contexts:

@@ -10,24 +10,29 @@ A home that starts, or wakes up, more than :data:`LATEST_START` after an edge st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from ven_client.devices import Devices, Phase
+from ven_client.devices import Devices, Phase, StaleReading
 from ven_client.forecast import Forecaster
 from ven_client.hems.model import HomeParameters, Offer, Plan, Series
 from ven_client.hems.program import Planner
-from ven_client.hems.respond import Response, SetPoint, SlotState, curtail, respond, set_point
+from ven_client.hems.respond import Response, SetPoint, SlotState, curtail, set_point
 from ven_client.instructions import Instructions, MarketResult
 from ven_client.planning import HourPlanner, PriceSheet, millicent_to_c
-from ven_client.slots import DAY, SLOT, hour_start, slot_of_day, slot_start
+from ven_client.programmes import DEFAULT_SHED, ShedTable, Situation, situation, water_level_kw
+from ven_client.slot_response import Progress, keep_limit, slot_response
+from ven_client.slots import DAY, HOUR, SLOT, day_start, hour_start, slot_of_day, slot_start, slots_from
+from ven_client.state import ChargeKept, EdgeKept, HomeMemory, PhaseKept, RunningKept
 
 __all__ = ["LATEST_START", "EdgeReading", "HomeManager", "PhaseChange"]
 
 LATEST_START: Final = timedelta(seconds=30)
 """How late a slot may start and still be played, and its meter reading count as the edge's."""
 
+_LOG = logging.getLogger(__name__)
 _W: Final = 1000.0
 
 
@@ -56,6 +61,7 @@ class _Running:
     state: SlotState
     price_millicent: int
     bound_w: int | None
+    wanted: Situation
     response: Response
 
 
@@ -72,6 +78,7 @@ class HomeManager:
         mean_pv_kwh_day: See :class:`HourPlanner`.
         has_pv: Whether there is PV that can be curtailed.
         has_switch: Whether there is a transfer switch.
+        shed: What the levels of SIMPLE mean to this home.
     """
 
     def __init__(
@@ -86,11 +93,12 @@ class HomeManager:
         mean_pv_kwh_day: Series,
         has_pv: bool,
         has_switch: bool,
+        shed: ShedTable = DEFAULT_SHED,
     ) -> None:
         self.parameters, self.has_pv, self.has_switch = parameters, has_pv, has_switch
         self.contract_violations = 0
         """Slots in which the devices could not keep the contract (errata 30)."""
-        self._devices, self._nowcast, self._prices = devices, nowcast, prices
+        self._devices, self._nowcast, self._prices, self._shed = devices, nowcast, prices, shed
         self._hours = HourPlanner(
             parameters=parameters,
             planner=planner,
@@ -103,6 +111,8 @@ class HomeManager:
         self._running: _Running | None = None
         self._edges: dict[datetime, EdgeReading] = {}
         self._phases: tuple[PhaseChange, ...] = ()
+        self._charges: dict[datetime, float] = {}
+        """Stored energy at the start of intervals that relative battery targets count from, kWh."""
 
     # --- time ----------------------------------------------------------------------------------------------
 
@@ -113,9 +123,18 @@ class HomeManager:
             HemsError: if the hour has no plan yet and cannot be planned.
         """
         slot = slot_start(now)
-        if slot != self._slot:
-            self._cross(slot, now)
-        self._follow(now)
+        try:
+            if slot != self._slot:
+                self._cross(slot, now)
+            self._follow(now)
+        except StaleReading as err:
+            self._idle(slot, err, now)
+
+    def _idle(self, slot: datetime, why: StaleReading, now: datetime) -> None:
+        """Leave the devices alone for the rest of a slot: nothing is known to act on."""
+        _LOG.warning("idle until the slot ends: %s", why)
+        self._slot, self._running = slot, None
+        self._set(SetPoint(battery_kw=0.0, flexible_kw=0.0), None, now)
 
     def next_wakeup(self, now: datetime) -> datetime:
         """Return the next instant at which :meth:`advance` has something to do."""
@@ -131,7 +150,43 @@ class HomeManager:
         """
         self._instructions = instructions
         self._hours.take_results(instructions.results)
+        self._hours.take_programmes(instructions.programmes)
         self.advance(now)
+
+    # --- restart -------------------------------------------------------------------------------------------
+
+    def memory(self, now: datetime) -> HomeMemory:
+        """Return what must survive a restart: words given, readings made, the slot that is played."""
+        running = self._running
+        return replace(
+            self._hours.memory(now),
+            edges=tuple(
+                EdgeKept(at=at, meter_wh=e.meter_wh, battery_kwh=e.battery_kwh, battery_kw=e.battery_kw)
+                for at, e in self._edges.items()
+            ),
+            phases=tuple(PhaseKept(at=one.at, phase=one.phase) for one in self._phases),
+            running=() if running is None else (RunningKept(slot=running.slot, state=running.state),),
+            charges=tuple(ChargeKept(start=at, e_kwh=one) for at, one in self._charges.items()),
+        )
+
+    def recall(self, memory: HomeMemory, now: datetime) -> None:
+        """Take back what :meth:`memory` gave; a slot that still runs is played on, until told at price 0."""
+        self._hours.recall(memory)
+        self._edges = {
+            kept.at: EdgeReading(
+                meter_wh=kept.meter_wh, battery_kwh=kept.battery_kwh, battery_kw=kept.battery_kw
+            )
+            for kept in memory.edges
+        }
+        self._phases = tuple(PhaseChange(at=kept.at, phase=kept.phase) for kept in memory.phases)
+        self._charges = {kept.start: kept.e_kwh for kept in memory.charges}
+        for kept in memory.running:
+            if kept.slot == slot_start(now):
+                self._slot = kept.slot
+                try:
+                    self._play(kept.slot, kept.state, now)
+                except StaleReading as err:
+                    self._idle(kept.slot, err, now)
 
     # --- market --------------------------------------------------------------------------------------------
 
@@ -207,6 +262,8 @@ class HomeManager:
             )
         for when in [when for when in self._edges if when < now - DAY]:
             del self._edges[when]
+        for when in [when for when in self._charges if not self._instructions.counts_from(when)]:
+            del self._charges[when]
         self._slot, self._running = slot, None
         self._switch(slot if on_edge else None, now)
         if on_edge:
@@ -254,14 +311,22 @@ class HomeManager:
         if running is None:
             return
         price, bound = self._instructions.price_millicent(now), self._instructions.bound_w(now)
-        if (price, bound) != (running.price_millicent, running.bound_w):
+        wanted = self._wanted(running.state, now)
+        if (price, bound, wanted) != (running.price_millicent, running.bound_w, running.wanted):
             self._play(running.slot, running.state, now)
 
     def _play(self, slot: datetime, state: SlotState, now: datetime) -> None:
         price, bound = self._instructions.price_millicent(now), self._instructions.bound_w(now)
-        response = respond(self.parameters, state, millicent_to_c(price))
+        wish = self._wanted(state, now)
+        progress = self._progress(slot, state, wish, now)
+        changed, response = slot_response(self.parameters, state, wish, millicent_to_c(price), progress)
         self._running = _Running(
-            slot=slot, state=state, price_millicent=price, bound_w=bound, response=response
+            slot=slot,
+            state=state,
+            price_millicent=price,
+            bound_w=bound,
+            wanted=wish,
+            response=response,
         )
         done_battery_kwh = state.e0_kwh - self._devices.battery_kwh(now)
         done_flexible_kwh = state.flexible_e0_kwh - self._devices.flexible_kwh(now)
@@ -273,12 +338,15 @@ class HomeManager:
             done_flexible_kwh=done_flexible_kwh,
             elapsed_s=elapsed_s,
         )
+        if wish.limits:
+            done_kwh = done_battery_kwh + done_flexible_kwh
+            wanted = keep_limit(self.parameters, wanted, response, done_kwh, progress.left_h)
         if bound is None:
             self._set(wanted, None, now)
             return
         cut = curtail(
             self.parameters,
-            state,
+            changed,
             export_bound_kw=bound / _W,
             load_kw=self._devices.load_kw(now),
             pv_kw=self._devices.pv_available_kw(now),
@@ -288,6 +356,39 @@ class HomeManager:
             elapsed_s=elapsed_s,
         )
         self._set(cut.set_point, cut.pv_limit_kw, now)
+
+    def _wanted(self, state: SlotState, now: datetime) -> Situation:
+        """What standard programmes want now."""
+        return situation(
+            self._instructions.programmes,
+            now,
+            home=self.parameters,
+            shed=self._shed,
+            planned_kwh=state.x_hat_kwh,
+            prices_c_per_kwh=(state.price_up_c_per_kwh, state.price_down_c_per_kwh),
+            stored_at=lambda start: self._charges.setdefault(start, self._devices.battery_kwh(now)),
+        )
+
+    def _progress(self, slot: datetime, state: SlotState, wanted: Situation, now: datetime) -> Progress:
+        edge = self._edges.get(slot)
+        exchanged_wh = self._devices.meter_wh(now) - edge.meter_wh if edge is not None else 0
+        return Progress(
+            exchanged_kwh=exchanged_wh / _W,
+            left_h=(slot + SLOT - now) / HOUR,
+            reached_kw=self._reached_kw(slot, state, wanted, now) if wanted.peak_c_per_kw else 0.0,
+        )
+
+    def _reached_kw(self, slot: datetime, state: SlotState, wanted: Situation, now: datetime) -> float:
+        """The import that a peak price leaves free: what was reached since it holds, or cannot be avoided."""
+        since = slot_start(wanted.peak_since) if wanted.peak_since is not None else slot
+        metered = (self.energy_wh(past) for past in slots_from(max(since, slot - DAY), slot))
+        reached = max((wh * (HOUR / SLOT) / _W for wh in metered if wh is not None), default=0.0)
+        end = min(wanted.peak_until or slot + SLOT, day_start(slot) + DAY)
+        coming = [self._hours.expected_gap_kwh(one, now) for one in slots_from(slot + SLOT, end)]
+        battery = self.parameters.battery
+        stored = state.e0_kwh - battery.e_low_kwh if battery is not None else 0.0
+        power = battery.power_kw if battery is not None else 0.0
+        return max(reached, water_level_kw((state.r_kwh, *coming), max(0.0, stored), power))
 
     def _set(self, point: SetPoint, pv_limit_kw: float | None, now: datetime) -> None:
         self._devices.set_battery_kw(point.battery_kw, now)

@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
+from typing import Final
 
-__all__ = ["ExportBound", "Instruction", "Instructions", "MarketResult", "PhasePlan", "PricePath", "Step"]
+__all__ = [
+    "MILLIONTHS",
+    "Change",
+    "ExportBound",
+    "Instruction",
+    "Instructions",
+    "MarketResult",
+    "PhasePlan",
+    "PricePath",
+    "Programme",
+    "ProgrammeKind",
+    "Programmes",
+    "Span",
+    "Step",
+]
+
+MILLIONTHS: Final = 1_000_000
+"""Multipliers are whole millionths."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of time, half open; ``end`` None is open-ended."""
+
+    start: datetime
+    end: datetime | None
+
+    def overlaps(self, start: datetime, end: datetime) -> bool:
+        """Whether the span and [start, end) share an instant."""
+        return self.start < end and (self.end is None or start < self.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +51,14 @@ class Step:
     def holds(self, when: datetime) -> bool:
         """Whether the value holds at an instant."""
         return self.start <= when < self.end
+
+    def without(self, span: Span) -> tuple[Step, ...]:
+        """Return what is left of the step outside a span: none, one or two steps."""
+        if not span.overlaps(self.start, self.end):
+            return (self,)
+        left = (replace(self, end=span.start),) if self.start < span.start else ()
+        right = (replace(self, start=span.end),) if span.end is not None and span.end < self.end else ()
+        return left + right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +93,46 @@ class ExportBound:
     steps: tuple[Step, ...]
 
 
-Instruction = MarketResult | PhasePlan | PricePath | ExportBound
+class ProgrammeKind(StrEnum):
+    """What a standard programme is about."""
+
+    SHED = "shed"
+    """Consume less, by configured levels 0 to 3."""
+    TARIFF = "tariff"
+    """The supplier's price, 1e-5 EUR/kWh."""
+    EXCHANGE = "exchange"
+    """The exchange with the grid, W, + import."""
+    CHARGE = "charge"
+    """The stored energy, Wh."""
+    PEAK = "peak"
+    """The price of the highest import, 1e-5 EUR/kW."""
+
+
+class Change(StrEnum):
+    """What a programme's value does to the quantity; a multiplier is in millionths."""
+
+    SET = "set"
+    ADD = "add"
+    MULTIPLY = "multiply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programme:
+    """One signal of a standard programme."""
+
+    kind: ProgrammeKind
+    change: Change
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programmes:
+    """All signals of one event of a standard programme."""
+
+    parts: tuple[Programme, ...]
+
+
+Instruction = MarketResult | PhasePlan | PricePath | ExportBound | Programmes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +143,7 @@ class Instructions:
     phases: tuple[Step, ...] = ()
     prices: tuple[Step, ...] = ()
     bounds: tuple[Step, ...] = ()
+    programmes: tuple[Programme, ...] = ()
 
     @classmethod
     def of(cls, instructions: Iterable[Instruction]) -> Instructions:
@@ -75,7 +154,24 @@ class Instructions:
             phases=tuple(step for one in found if isinstance(one, PhasePlan) for step in one.steps),
             prices=tuple(step for one in found if isinstance(one, PricePath) for step in one.steps),
             bounds=tuple(step for one in found if isinstance(one, ExportBound) for step in one.steps),
+            programmes=tuple(part for one in found if isinstance(one, Programmes) for part in one.parts),
         )
+
+    def without(self, spans: Iterable[Span]) -> Instructions:
+        """Return what holds outside some spans of time.
+
+        Export bounds hold inside them too: they are the network's last resort. Market results that were
+        accepted stand.
+        """
+        cut = self
+        for span in spans:
+            cut = replace(
+                cut,
+                phases=_without(cut.phases, span),
+                prices=_without(cut.prices, span),
+                programmes=tuple(replace(one, steps=_without(one.steps, span)) for one in cut.programmes),
+            )
+        return cut
 
     def price_millicent(self, now: datetime) -> int:
         """Return the real-time price in force, 1e-5 EUR/kWh: the sum of those that hold, 0 without any."""
@@ -90,7 +186,15 @@ class Instructions:
         held = [step for step in self.phases if step.holds(slot)]
         return max(held, key=lambda step: step.start).value if held else None
 
+    def counts_from(self, start: datetime) -> bool:
+        """Whether a programme has an interval that starts at an instant."""
+        return any(step.start == start for one in self.programmes for step in one.steps)
+
     def next_change(self, now: datetime) -> datetime | None:
-        """Return the next instant at which a price or a bound starts or ends."""
-        steps = (*self.prices, *self.bounds)
+        """Return the next instant at which a price, a bound or a programme's value starts or ends."""
+        steps = (*self.prices, *self.bounds, *(step for one in self.programmes for step in one.steps))
         return min((edge for step in steps for edge in (step.start, step.end) if edge > now), default=None)
+
+
+def _without(steps: tuple[Step, ...], span: Span) -> tuple[Step, ...]:
+    return tuple(left for step in steps for left in step.without(span))

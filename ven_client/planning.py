@@ -34,8 +34,10 @@ from ven_client.hems.model import (
 )
 from ven_client.hems.plan import commit, offer, without_market
 from ven_client.hems.program import Planner
-from ven_client.instructions import MarketResult
-from ven_client.slots import DAY, HOUR, SLOT, SLOTS_PER_DAY, day_start, slot_of_day, slots_from
+from ven_client.instructions import MarketResult, Programme
+from ven_client.programmes import planned_limits, planned_tariffs
+from ven_client.slots import DAY, HOUR, SLOT, SLOTS_PER_DAY, day_start, hour_start, slot_of_day, slots_from
+from ven_client.state import HomeMemory, OfferKept, PlanKept, SlotKept
 
 __all__ = ["HourPlanner", "PriceSheet", "SlotPlan"]
 
@@ -119,6 +121,7 @@ class HourPlanner:
         self._slots: dict[datetime, SlotPlan] = {}
         self._results: dict[datetime, MarketResult] = {}
         self._weights: dict[datetime, Series] = {}
+        self._programmes: tuple[Programme, ...] = ()
 
     def offer(self, hour: datetime, e0_kwh: float, now: datetime) -> Offer:
         """Return the offer for an hour; the same one when asked again.
@@ -134,9 +137,7 @@ class HourPlanner:
         known = self._offers.get(hour)
         if known is not None:
             return known
-        made = offer(
-            self._planner, self._parameters, self._horizon(hour, e0_kwh, now), self._prices.market(hour)
-        )
+        made = offer(self._planner, self._parameters, self._horizon(hour, e0_kwh, now), self._market(hour))
         self._offers[hour] = made
         return made
 
@@ -162,6 +163,14 @@ class HourPlanner:
     def take_results(self, results: tuple[MarketResult, ...]) -> None:
         """Take all results that were accepted and still stand."""
         self._results = {result.hour: result for result in results}
+
+    def take_programmes(self, programmes: tuple[Programme, ...]) -> None:
+        """Take the programmes that hold or will hold: their tariffs go into plans made from now on."""
+        self._programmes = programmes
+
+    def expected_gap_kwh(self, slot: datetime, now: datetime) -> float:
+        """Return the expected load less production of a slot, kWh."""
+        return self._forecaster.load_kwh(slot, now) - self._forecaster.pv_kwh(slot, now)
 
     def traded_kwh(self, slot: datetime, hour: datetime) -> float:
         """Return the volume of the market in a slot of an hour, kWh, 0 without an accepted result."""
@@ -194,8 +203,8 @@ class HourPlanner:
             self._planner,
             self._parameters,
             self._horizon(hour, e0_kwh, now),
-            self._prices.tariffs(hour),
-            self._prices.market(hour),
+            self._tariffs(hour),
+            self._market(hour),
             cleared,
             self._reserve(hour, flexible_kwh),
         )
@@ -231,12 +240,34 @@ class HourPlanner:
             self._day_pv(day_start(slot)), slot_of_day(slot), battery.realtime_cycle_kwh
         )
 
+    def memory(self, now: datetime) -> HomeMemory:
+        """Return offers and plans of the hours at hand and what is planned for the slots of the day."""
+        hour, today = hour_start(now), day_start(now)
+        return HomeMemory(
+            offers=tuple(OfferKept(hour=at, offer=one) for at, one in self._offers.items() if at >= hour),
+            plans=tuple(PlanKept(hour=at, plan=one) for at, one in self._plans.items() if at >= hour),
+            slots=tuple(
+                SlotKept(slot=at, battery_kwh=one.battery_kwh, exchange_kwh=one.exchange_kwh)
+                for at, one in self._slots.items()
+                if at >= today
+            ),
+        )
+
+    def recall(self, memory: HomeMemory) -> None:
+        """Take back what :meth:`memory` gave; results come with the events."""
+        self._offers = {kept.hour: kept.offer for kept in memory.offers}
+        self._plans = {kept.hour: kept.plan for kept in memory.plans}
+        self._slots = {
+            kept.slot: SlotPlan(battery_kwh=kept.battery_kwh, exchange_kwh=kept.exchange_kwh)
+            for kept in memory.slots
+        }
+
     def _plan_alone(self, start: datetime, e0_kwh: float, flexible_kwh: float, now: datetime) -> Plan:
         return without_market(
             self._planner,
             self._parameters,
             self._horizon(start, e0_kwh, now),
-            self._prices.tariffs(start),
+            self._tariffs(start),
             self._reserve(start, flexible_kwh),
         )
 
@@ -249,6 +280,13 @@ class HourPlanner:
                 battery_kwh=plan.battery_kwh[k], exchange_kwh=plan.grid_energy_wh[k] / WH_PER_KWH
             )
         return plan
+
+    def _tariffs(self, start: datetime) -> Tariffs:
+        return planned_tariffs(self._prices.tariffs(start), self._programmes, start)
+
+    def _market(self, start: datetime) -> MarketLimits:
+        supplier = self._tariffs(start).supplier_c_per_kwh
+        return planned_limits(self._prices.market(start), supplier, self._programmes, start)
 
     def _horizon(self, start: datetime, e0_kwh: float, now: datetime) -> Horizon:
         today = day_start(start)

@@ -1,4 +1,4 @@
-"""When a pull VEN polls next. Pure.
+"""When a pull VEN polls next; a push VEN never does (r500). Pure.
 
 1. After an item the next poll is due at once, until the queue is drained (r500) or ``drain_limit`` items
    came in a row.
@@ -35,6 +35,7 @@ class Cadence:
 
     def __init__(self, config: VenConfig, uniform: Callable[[float, float], float]) -> None:
         self._config = config
+        self._polls = config.push_address is None
         self._uniform = uniform
         self._fast_contexts = frozenset(normal_uri(uri) for uri in config.fast_contexts)
         self._fast_spans: tuple[HeldSpan, ...] = ()
@@ -42,6 +43,11 @@ class Cadence:
         self._drained = 0
         self.due: datetime | None = None
         """When to poll next; None is not at all."""
+
+    @property
+    def least(self) -> timedelta:
+        """The period the VTN asks for."""
+        return self._least
 
     def require(self, least: timedelta) -> None:
         """Take the period the VTN asks for (oadrRequestedOadrPollFreq)."""
@@ -58,12 +64,12 @@ class Cadence:
     def at_once(self, now: datetime) -> None:
         """Poll now, as the first of a series."""
         self._drained = 0
-        self.due = now
+        self.due = now if self._polls else None
 
     def item(self, now: datetime) -> None:
         """A poll brought something: poll again at once, within the limit."""
         self._drained += 1
-        if self._drained < self._config.drain_limit:
+        if self._polls and self._drained < self._config.drain_limit:
             self.due = now
         else:
             self.empty(now)
@@ -71,6 +77,8 @@ class Cadence:
     def empty(self, now: datetime) -> None:
         """A poll brought nothing: wait for a period."""
         self._drained = 0
+        if not self._polls:
+            return
         jitter = self._config.poll_jitter
         factor = 1 + (self._uniform(-jitter, jitter) if jitter else 0.0)
         due = now + max(self._config.idle_poll * factor, self._least)

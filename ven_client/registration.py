@@ -7,7 +7,12 @@ from enum import StrEnum
 from typing import Final
 
 from schemas.oadr20b.errors import InvalidId, InvalidValue, NotRegistered
-from schemas.oadr20b.model import AnyMessage, CreatedPartyRegistration, CreatePartyRegistration
+from schemas.oadr20b.model import (
+    AnyMessage,
+    CancelPartyRegistration,
+    CreatedPartyRegistration,
+    CreatePartyRegistration,
+)
 from ven_client.answers import Identity
 from ven_client.messages import is_success
 from ven_client.settings import VenConfig
@@ -76,7 +81,19 @@ class Registration:
             ven_id=self._config.ven_id if new else self.ven_id,
             report_only=self._config.report_only,
             ven_name=self._config.ven_name,
-            http_pull_model=True,
+            transport_address=self._config.push_address,
+            http_pull_model=self._config.push_address is None,
+        )
+
+    def cancellation(self, request_id: str) -> CancelPartyRegistration:
+        """Return the message that ends the registration.
+
+        Raises:
+            NotRegistered: if there is none.
+        """
+        ven_id = self.require_ven_id()
+        return CancelPartyRegistration(
+            request_id=request_id, registration_id=self.registration_id or "", ven_id=ven_id
         )
 
     def accept(self, request: CreatePartyRegistration, reply: AnyMessage) -> timedelta:
@@ -101,6 +118,10 @@ class Registration:
             return reply.poll_frequency.timedelta()
         except InvalidValue:
             return timedelta(0)  # counted in months: no poll period
+
+    def resume(self, ven_id: str, vtn_id: str | None, registration_id: str) -> None:
+        """Take the ids of a registration that was made before a restart."""
+        self.ven_id, self.vtn_id, self.registration_id = ven_id, vtn_id, registration_id
 
     def forget(self) -> None:
         """Drop what the VTN gave."""

@@ -18,52 +18,58 @@ Several reports that are due together wait together in the spool and leave in on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from schemas.oadr20b.enums import DataQuality, ReportType
-from schemas.oadr20b.errors import ComplianceError, InvalidData, InvalidId, InvalidValue
+from schemas.oadr20b.errors import InvalidData, InvalidId, InvalidValue
 from schemas.oadr20b.model import (
+    AnyMessage,
     Interval,
     PayloadFloat,
+    Period,
     Report,
     ReportPayload,
     ReportRequest,
     ResourceStatus,
+    UpdatedReport,
     UpdateReport,
 )
 from schemas.oadr20b.xmltypes import Duration
 from ven_client.application import Application, ReportWindow
-from ven_client.messages import is_success
+from ven_client.messages import code_of, is_success
 from ven_client.spool import Spool
 
-__all__ = ["METADATA", "ReportBook", "data_report"]
+__all__ = ["METADATA", "JobKind", "ReportBook", "ReportJob", "data_report"]
 
 METADATA: Final = "METADATA"
 _CATCH_UP: Final = 200
 """Windows of one request that are still reported after time has jumped, the latest ones."""
 
 
-class _Kind(StrEnum):
+class JobKind(StrEnum):
+    """How often a request wants to be answered, and with what."""
+
     ONCE = "once"
     PERIODIC = "periodic"
     METADATA = "metadata"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
+class ReportJob:
     """One request and its next window."""
 
     request: ReportRequest
-    kind: _Kind
+    kind: JobKind
     start: datetime
     back: timedelta
     end: datetime | None
     due: datetime
 
-    def next(self) -> _Job | None:
+    def next(self) -> ReportJob | None:
         """Return the job after this window, None if this was the last."""
         if not self.back or (self.end is not None and self.due >= self.end):
             return None
@@ -74,8 +80,8 @@ class _Job:
 
     def window(self) -> ReportWindow:
         """Return the window that is due next."""
-        end = max(self.start, self.due if self.kind is _Kind.PERIODIC or self.end is None else self.end)
-        if self.kind is _Kind.PERIODIC and self.end is not None:
+        end = max(self.start, self.due if self.kind is JobKind.PERIODIC or self.end is None else self.end)
+        if self.kind is JobKind.PERIODIC and self.end is not None:
             end = min(end, self.end)
         return ReportWindow(start=self.start, end=end, due=self.due)
 
@@ -92,7 +98,7 @@ class ReportBook:
         self._application = application
         self._spool = spool
         self._offers: dict[str, Report] = {}
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, ReportJob] = {}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -108,9 +114,36 @@ class ReportBook:
         """Return the metadata of everything the VEN can report; former requests end (r306)."""
         reports = self._application.metadata(now)
         self._offers = {report.report_specifier_id: report for report in reports}
-        self._jobs = {key: job for key, job in self._jobs.items() if job.kind is _Kind.METADATA and job.back}
+        self._jobs = {
+            key: job for key, job in self._jobs.items() if job.kind is JobKind.METADATA and job.back
+        }
         self._spool.clear()
         return reports
+
+    @property
+    def offers(self) -> tuple[Report, ...]:
+        """The metadata that was announced last."""
+        return tuple(self._offers.values())
+
+    def snapshot(self) -> tuple[ReportJob, ...]:
+        """Return every request with its next window, to be kept on disk with :attr:`offers`."""
+        return tuple(self._jobs.values())
+
+    def restore(self, offers: tuple[Report, ...], jobs: tuple[ReportJob, ...], now: datetime) -> bool:
+        """Take back what was announced and asked for.
+
+        Returns:
+            Whether the application still offers the same. If not, the metadata is to be announced anew.
+        """
+        self._offers = {report.report_specifier_id: report for report in offers}
+        self._jobs = {job.request.report_request_id: job for job in jobs}
+        undated = {
+            report.report_specifier_id: replace(report, created_date_time=now)
+            for report in self._application.metadata(now)
+        }
+        return undated == {
+            key: replace(report, created_date_time=now) for key, report in self._offers.items()
+        }
 
     def clear(self) -> None:
         """Forget everything (r407)."""
@@ -123,7 +156,6 @@ class ReportBook:
         Raises:
             InvalidId: if a reportSpecifierID or rID was not announced (r304).
             InvalidData: if more is asked than is offered, or the times make no sense (r340).
-            ComplianceError: if a periodic request has no reportInterval (r324).
         """
         jobs = [self._job(request, now) for request in requests]
         for job in jobs:
@@ -142,8 +174,8 @@ class ReportBook:
             job = self._jobs.pop(key, None)
             if job is None:
                 continue
-            if to_follow and job.kind is not _Kind.METADATA:
-                last = replace(job, kind=_Kind.ONCE, start=min(job.start, now), due=now, end=None)
+            if to_follow and job.kind is not JobKind.METADATA:
+                last = replace(job, kind=JobKind.ONCE, start=min(job.start, now), due=now, end=None)
                 self._make(last, now)
             elif not to_follow:
                 self._spool.drop(key)
@@ -158,7 +190,7 @@ class ReportBook:
         """
         metadata = []
         for key, job in tuple(self._jobs.items()):
-            current: _Job | None = job if job.due <= now else None
+            current: ReportJob | None = job if job.due <= now else None
             if current is None:
                 continue
             if current.back and now - current.due > _CATCH_UP * current.back:
@@ -170,10 +202,10 @@ class ReportBook:
                     start=current.start + skipped * current.back,
                     due=current.due + skipped * current.back,
                 )
-            if current.kind is _Kind.METADATA:
+            if current.kind is JobKind.METADATA:
                 metadata.append(key)
             while current is not None and current.due <= now:
-                if current.kind is not _Kind.METADATA:
+                if current.kind is not JobKind.METADATA:
                     self._make(current, now)
                 current = current.next()
             if current is None:
@@ -195,7 +227,16 @@ class ReportBook:
             for report in update.reports:  # the VTN does not know the request (any more)
                 self._jobs.pop(report.report_request_id, None)
 
-    def _job(self, request: ReportRequest, now: datetime) -> _Job:
+    def updated(self, update: UpdateReport, reply: AnyMessage, now: datetime) -> None:
+        """Take the reply to a report, and the cancellation on its back, which nobody acknowledges (r328)."""
+        self.answered(update, code_of(reply))
+        if isinstance(reply, UpdatedReport) and reply.cancel is not None:
+            answered = {report.report_request_id for report in update.reports}
+            ids = tuple(key for key in reply.cancel.report_request_ids if key in answered)
+            with suppress(InvalidId):
+                self.cancel(ids, reply.cancel.report_to_follow, now)
+
+    def _job(self, request: ReportRequest, now: datetime) -> ReportJob:
         specifier = request.specifier
         try:
             back = specifier.report_back_duration.timedelta()
@@ -207,22 +248,22 @@ class ReportBook:
                 self._check(request, granularity, back)
             interval = specifier.report_interval
             if not back:
-                kind = _Kind.METADATA if metadata else _Kind.ONCE
+                kind = JobKind.METADATA if metadata else JobKind.ONCE
                 start, end = now - granularity, now
                 if not metadata and interval is not None and self._is_history(specifier.report_specifier_id):
                     start, end = interval.dtstart, interval.duration.after(interval.dtstart)
                     end = now if interval.duration.is_zero else end
-                return _Job(request=request, kind=kind, start=start, back=back, end=end, due=now)
-            if interval is None:
-                raise ComplianceError("a periodic report needs a reportInterval (r324)")
-            kind = _Kind.METADATA if metadata else _Kind.PERIODIC
+                return ReportJob(request=request, kind=kind, start=start, back=back, end=end, due=now)
+            if interval is None:  # r324 asks for one; a VTN that leaves it out means from now on, for ever
+                interval = Period(dtstart=now.replace(microsecond=0), duration=Duration())
+            kind = JobKind.METADATA if metadata else JobKind.PERIODIC
             start = interval.dtstart
             end_at = None if interval.duration.is_zero else interval.duration.after(start)
             elapsed = max(0, -((start + back - now) // back))  # windows that were over before the request
             start += elapsed * back
             if end_at is not None and start >= end_at:
                 raise InvalidData("the reportInterval is over")
-            return _Job(request=request, kind=kind, start=start, back=back, end=end_at, due=start + back)
+            return ReportJob(request=request, kind=kind, start=start, back=back, end=end_at, due=start + back)
         except (InvalidValue, OverflowError) as err:
             raise InvalidData(str(err)) from err
 
@@ -245,11 +286,11 @@ class ReportBook:
     def _is_history(self, report_specifier_id: str) -> bool:
         return "HISTORY" in (self._offers[report_specifier_id].report_name or "")
 
-    def _make(self, job: _Job, now: datetime) -> None:
+    def _make(self, job: ReportJob, now: datetime) -> None:
         window = job.window()
         intervals = self._application.report(job.request, window, now)
         offer = self._offers.get(job.request.specifier.report_specifier_id)
-        if not intervals and job.kind is _Kind.ONCE and offer is not None:
+        if not intervals and job.kind is JobKind.ONCE and offer is not None:
             intervals = (_placeholder(job.request, offer, window),)
         if intervals and offer is not None:
             name = (offer.report_name or "").replace("METADATA_", "", 1)

@@ -1,4 +1,4 @@
-"""The OpenADR session of a pull VEN: which message goes next, and what a reply means. Sans I/O.
+"""The OpenADR session of a VEN: which message goes next, and what a reply means. Sans I/O.
 
 The shell calls :meth:`Session.on_time` when something is due, then sends what :meth:`Session.take` returns,
 one message at a time, giving each outcome back through :meth:`Session.on_reply` or
@@ -23,14 +23,16 @@ Rules:
    what could not be delivered. Answers to events are not repeated: the new set asks for them again. Report
    data waits in the spool. A message that the VTN refuses with an HTTP status is given up: at once if the
    status says that repeating is pointless, else after some attempts (section 2.2).
-5. A wrong venID or vtnID in a message is answered with 452 in the reply type that fits (r21, r35, r304).
+5. A push VEN never polls: the VTN's messages come through :meth:`Session.receive`, which returns the reply of
+   the same exchange. It is operational when its metadata and its oadrRequestEvent are answered; before it is
+   registered it refuses what a VTN posts (463, r405).
+6. A wrong venID or vtnID in a message is answered with 452 in the reply type that fits (r21, r35, r304).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -42,6 +44,8 @@ from ven_client.event_book import EventBook
 from ven_client.messages import code_of, is_success, replies_to
 from ven_client.opt import OptDraft
 from ven_client.polling import Cadence
+from ven_client.receiving import is_logical_reply, refusal
+from ven_client.refusals import Refusals
 from ven_client.registration import NEXT, Registration, State
 from ven_client.report_book import ReportBook
 from ven_client.settings import VenConfig
@@ -49,8 +53,6 @@ from ven_client.spool import Spool
 
 __all__ = ["Session", "State"]
 
-_POINTLESS: Final = frozenset((404, 406, 413, 501))
-"""HTTP statuses after which the same message is not sent again (S 9.1.5)."""
 _ANY_POLL: Final = m.Poll(ven_id="")
 
 
@@ -74,6 +76,7 @@ class Session:
         self.config = config
         self._application = application
         self._new_id = new_id
+        self._is_push = config.push_address is not None
         self._cadence = Cadence(config, uniform)
         self._events = EventBook(config, application, uniform)
         self._spool = Spool(config.spool_points)
@@ -83,8 +86,7 @@ class Session:
         self._registration = Registration(config)
         self._asked_events = False
         self._poll: m.Poll | None = None
-        self._refusals: dict[type[m.Message], int] = {}
-        """HTTP errors in a row, by type of message."""
+        self._refusals = Refusals(config.request_attempts)
         self._opt_codes: dict[str, str] = {}
         self.protocol_faults = 0
         """Replies of a type that does not fit the request."""
@@ -169,18 +171,18 @@ class Session:
 
     def on_reply(self, request: m.AnyMessage, reply: m.AnyMessage, now: datetime) -> None:
         """Take the reply to a message."""
-        self._refusals.pop(type(request), None)
+        self._refusals.answered(request)
         code = code_of(reply)
         if type(reply) not in replies_to(request):
             self.protocol_faults += 1
         if isinstance(request, m.QueryRegistration):
             self._on_queried(now)
-        elif isinstance(request, m.CreatePartyRegistration):
+        elif isinstance(request, m.CreatePartyRegistration) and self._state is not State.UNREGISTERED:
             self._on_registration(request, reply, now)
         elif isinstance(request, m.CancelPartyRegistration):
             self._forget(None, now)
         elif self._state is State.UNREGISTERED:
-            return  # the answer to our oadrCanceledPartyRegistration
+            return  # an answer to our oadrCanceledPartyRegistration, or crossed by a pushed cancellation
         elif code == NotRegistered.code or (isinstance(request, m.Poll) and code == InvalidId.code):
             self._lost(now)
         elif isinstance(request, m.Poll):
@@ -189,16 +191,30 @@ class Session:
             if isinstance(reply, m.DistributeEvent):
                 self._answer(reply, now)
             self._cadence.at_once(now)
+            self._ready()
         elif isinstance(request, m.RegisterReport):
             self._on_registered_report(reply, now)
         elif isinstance(request, m.UpdateReport):
-            self._on_updated_report(request, reply, now)
+            self._reports.updated(request, reply, now)
         elif isinstance(request, m.CreateOpt | m.CancelOpt):
             self._opt_codes[request.opt_id] = code or ""
 
+    def receive(self, message: m.AnyMessage, now: datetime) -> m.AnyMessage | None:
+        """Take a message the VTN posted; return the reply of the exchange, None for an empty one (G15)."""
+        if self._state in (State.UNREGISTERED, State.REGISTERING):
+            return refusal(message, NotRegistered("this VEN is not registered (r405)"), self.ven_id)
+        if is_logical_reply(message):
+            return None  # a late answer to what was answered in its own exchange
+        if isinstance(message, m.DistributeEvent):
+            self._answer(message, now)
+            return None
+        answers = answer(message, self._registration.identity, self._events, self._reports, now)
+        self._consequences(message, answers, now)
+        return answers[0] if answers else None
+
     def on_failure(self, request: m.AnyMessage, error: TransportError, now: datetime) -> None:
         """Take note that a message was not answered; see rule 4."""
-        give_up = self._hopeless(request, error)
+        give_up = self._refusals.is_hopeless(request, error)
         if self._state is State.REGISTERING:
             self._move(State.UNREGISTERED)
             self._registration.at = now + self.config.registration_retry if give_up else now
@@ -214,16 +230,9 @@ class Session:
         refused = isinstance(request, m.RequestEvent) and give_up
         if not (asked or refused or self.config.report_only):
             self._queue.appendleft(self._request_event())
+        if give_up and (refused or self.config.report_only):
+            self._ready()
         self._cadence.at_once(now)
-
-    def _hopeless(self, request: m.AnyMessage, error: TransportError) -> bool:
-        """Whether to give a message up, by the HTTP status and how often it came."""
-        if error.http_status is None:
-            return False
-        count = self._refusals.get(type(request), 0) + 1
-        hopeless = error.http_status in _POINTLESS or count >= self.config.request_attempts
-        self._refusals[type(request)] = 0 if hopeless else count
-        return hopeless
 
     # --- what the operator of the VEN may ask for --------------------------------------------------------
 
@@ -243,11 +252,9 @@ class Session:
         Raises:
             NotRegistered: if there is no registration.
         """
-        message = m.CancelOpt(
-            request_id=self._new_id(), opt_id=opt_id, ven_id=self._registration.require_ven_id()
-        )
+        ven_id = self._registration.require_ven_id()
         self._opt_codes.pop(opt_id, None)
-        self._queue.append(message)
+        self._queue.append(m.CancelOpt(request_id=self._new_id(), opt_id=opt_id, ven_id=ven_id))
 
     def opt_code(self, opt_id: str) -> str | None:
         """Return the code the VTN gave to the last message about an opt, None while there is no answer."""
@@ -259,12 +266,7 @@ class Session:
         Raises:
             NotRegistered: if there is no registration.
         """
-        ven_id = self._registration.require_ven_id()
-        self._queue.append(
-            m.CancelPartyRegistration(
-                request_id=self._new_id(), registration_id=self.registration_id or "", ven_id=ven_id
-            )
-        )
+        self._queue.append(self._registration.cancellation(self._new_id()))
 
     # --- registration ------------------------------------------------------------------------------------
 
@@ -320,8 +322,14 @@ class Session:
         self._registration.at = rejoin_at
         self._events.clear(now)
 
+    def _ready(self) -> None:
+        """A push VEN has done its part of the bootstrap (rule 5); a pull VEN's ends with the first drain."""
+        if self._is_push and self._state is State.BOOTSTRAPPING:
+            self._move(State.OPERATIONAL)
+
     def _leave(self) -> None:
-        self._move(State.UNREGISTERED)
+        if self._state is not State.UNREGISTERED:
+            self._move(State.UNREGISTERED)
         self._registration.forget()
         self._queue.clear()
         self._reports.clear()
@@ -345,7 +353,10 @@ class Session:
             self._answer(item, now)
             self._drained(now)
             return
-        answers = self._answer(item, now)
+        self._consequences(item, self._answer(item, now), now)
+
+    def _consequences(self, item: m.AnyMessage, answers: tuple[m.AnyMessage, ...], now: datetime) -> None:
+        """Do what follows an item besides its answers."""
         self._cadence.item(now)
         accepted = all(is_success(code_of(message)) for message in answers)
         if isinstance(item, m.RegisterReport):
@@ -357,7 +368,8 @@ class Session:
         elif isinstance(item, m.CancelPartyRegistration) and accepted:
             after = self.config.rejoin_after
             self._forget(None if after is None else now + after, now)
-            self._queue.extend(answers)
+            if not self._is_push:
+                self._queue.extend(answers)
 
     def _drained(self, now: datetime) -> None:
         self._cadence.empty(now)
@@ -374,18 +386,14 @@ class Session:
     def _on_registered_report(self, reply: m.AnyMessage, now: datetime) -> None:
         if self._state is State.BOOTSTRAPPING:
             self._cadence.at_once(now)
+            if self._is_push and not self._asked_events:
+                self._ask_events()
+            else:
+                self._ready()  # report only
         if isinstance(reply, m.RegisteredReport) and is_success(reply.response.code) and reply.requests:
             # requests on the back of a reply are taken like an oadrCreateReport (r344)
             self._answer(m.CreateReport(request_id=reply.response.request_id, requests=reply.requests), now)
             self.on_time(now)
-
-    def _on_updated_report(self, request: m.UpdateReport, reply: m.AnyMessage, now: datetime) -> None:
-        self._reports.answered(request, code_of(reply))
-        if isinstance(reply, m.UpdatedReport) and reply.cancel is not None:
-            answered = {report.report_request_id for report in request.reports}
-            ids = tuple(key for key in reply.cancel.report_request_ids if key in answered)
-            with suppress(ApplicationError):  # such a cancellation has no acknowledgement (r328)
-                self._reports.cancel(ids, reply.cancel.report_to_follow, now)
 
 
 def _first(*times: datetime | None) -> datetime | None:

@@ -21,6 +21,8 @@ class VenConfig:
         market_contexts: Contexts whose events are taken, others get 462; empty takes any (r48).
         report_only: Only EiReport and EiRegisterParty are used.
         query_first: Start with oadrQueryRegistration.
+        push_address: Where the VTN reaches this VEN's listener, without the well-known path
+            (oadrTransportAddress, r402); None is a pull VEN. A push VEN never polls (r500).
         idle_poll: Poll period without anything urgent; never below what the VTN asks for (r500).
         poll_jitter: Idle polls are spread by this fraction of the period, up and down.
         fast_contexts: Market contexts of real-time prices: their events are polled for fast.
@@ -43,6 +45,7 @@ class VenConfig:
     market_contexts: tuple[str, ...] = ()
     report_only: bool = False
     query_first: bool = False
+    push_address: str | None = None
     idle_poll: timedelta = timedelta(seconds=60)
     poll_jitter: float = 0.1
     fast_contexts: tuple[str, ...] = ()
@@ -62,5 +65,9 @@ class VenConfig:
             raise ValueError("poll_jitter is a fraction below one")
         if self.spool_points < 100:
             raise ValueError("at least 100 points are kept per report (r510)")
+        if self.push_address is not None and not self.push_address.lower().startswith(
+            ("http://", "https://")
+        ):
+            raise ValueError("push_address is an http or https URL")
         if self.drain_limit < 1 or self.request_attempts < 1:
             raise ValueError("drain_limit and request_attempts are at least one")

@@ -1,7 +1,8 @@
 """OpenADR events as instructions to a home: which signals it understands, and in which units.
 
-What an event says is told by the names of its signals, whatever its market context: that the context is the
-VEN's is the session's check. Values are rounded to the grid they came from (xs:float carries 24 bits).
+What an event says is told by the names of its signals and, for prices and dispatch, by whether its market
+context is that of the real-time price. That the context is the VEN's is the session's check. Values are
+rounded to the grid they came from (xs:float carries 24 bits).
 
 ====================================================  =====================  ============================
 signals of the event                                  unit                   instruction
@@ -9,10 +10,13 @@ signals of the event                                  unit                   ins
 ELECTRICITY_PRICE/price, x-COMMITTED_ENERGY/setpoint  currencyPerKWh EUR,    MarketResult
                                                       energyReal Wh
 x-PHASE_ALLOCATION/setpoint                           none                   PhasePlan
-ELECTRICITY_PRICE/priceRelative                       currencyPerKWh EUR     PricePath
-LOAD_DISPATCH/setpoint                                powerReal W            ExportBound (value >= 0)
+ELECTRICITY_PRICE/priceRelative, real-time context    currencyPerKWh EUR     PricePath
+LOAD_DISPATCH/setpoint, real-time context             powerReal W            ExportBound (value >= 0)
+any signals of :mod:`ven_client.programme_signals`    as there               Programmes
 anything else                                                                460 for the whole event (r109)
 ====================================================  =====================  ============================
+
+The two lines of the real-time context hold in every context if the home knows none.
 
 Source: signals.md; 2.0b rules 47, 100, 102, 107, 109.
 """
@@ -27,7 +31,18 @@ from schemas.oadr20b.errors import InvalidData, SignalNotSupported
 from schemas.oadr20b.model import EiEvent, EventSignal
 from schemas.oadr20b.units import ItemBase, ItemKind
 from ven_client.hems.model import SLOTS_PER_HOUR
-from ven_client.instructions import ExportBound, Instruction, MarketResult, PhasePlan, PricePath, Step
+from ven_client.instructions import (
+    ExportBound,
+    Instruction,
+    MarketResult,
+    PhasePlan,
+    PricePath,
+    Programme,
+    Programmes,
+    Step,
+)
+from ven_client.messages import normal_uri
+from ven_client.programme_signals import PROGRAMMES, checked
 from ven_client.slots import SLOT, hour_start
 
 __all__ = ["COMMITTED_ENERGY", "MILLICENT_PER_EUR", "PHASE_ALLOCATION", "understand"]
@@ -46,12 +61,15 @@ _RELATIVE: Final[_Kind] = (SignalName.ELECTRICITY_PRICE, SignalType.PRICE_RELATI
 _BOUND: Final[_Kind] = (SignalName.LOAD_DISPATCH, SignalType.SETPOINT)
 
 
-def understand(event: EiEvent, start_offset_s: int = 0) -> Instruction:
+def understand(
+    event: EiEvent, start_offset_s: int = 0, *, realtime_context: str | None = None
+) -> Instruction:
     """Return what an event asks of a home.
 
     Args:
         event: The event.
         start_offset_s: The randomised delay of its start, seconds (r30).
+        realtime_context: Market context of the real-time price; None takes every context for it.
 
     Raises:
         SignalNotSupported: if a signal, its unit or the combination is none of the table's.
@@ -64,18 +82,28 @@ def understand(event: EiEvent, start_offset_s: int = 0) -> Instruction:
         if signal.target is not None and signal.target.end_device_assets:
             raise SignalNotSupported("signals for a class of devices are not supported")
     start = event.active_period.dtstart + timedelta(seconds=start_offset_s)
+    context = normal_uri(event.descriptor.market_context)
+    realtime = realtime_context is None or context == normal_uri(realtime_context)
     match sorted(signals):
-        case [kind] if kind == _RELATIVE:
+        case [kind] if kind == _RELATIVE and realtime:
             return PricePath(steps=_steps(event, start, signals[kind], _price_scale(signals[kind])))
-        case [kind] if kind == _BOUND:
+        case [kind] if kind == _BOUND and realtime:
             factor = _scale(signals[kind], ItemKind.POWER_REAL, "W")
             return _export_bound(_steps(event, start, signals[kind], factor))
         case [kind] if kind == _PHASES:
             return _phase_plan(_steps(event, start, signals[kind], _no_unit(signals[kind])))
         case [first, second] if (first, second) == (_PRICE, _ENERGY):
             return _market_result(event, start, signals[first], signals[second])
+        case kinds if kinds and all(kind in PROGRAMMES for kind in kinds):
+            return Programmes(parts=tuple(_programme(event, start, signals[kind]) for kind in kinds))
     names = ", ".join(f"{name}/{kind}" for name, kind in sorted(signals))
     raise SignalNotSupported(f"cannot act on {names}")
+
+
+def _programme(event: EiEvent, start: datetime, signal: EventSignal) -> Programme:
+    how = PROGRAMMES[signal.signal_name, signal.signal_type]
+    unit = _no_unit(signal) if how.unit is None else _scale(signal, how.unit, how.units)
+    return checked(how, _steps(event, start, signal, unit * how.factor))
 
 
 def _market_result(event: EiEvent, start: datetime, price: EventSignal, energy: EventSignal) -> MarketResult:

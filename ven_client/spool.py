@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from schemas.oadr20b.model import Report
 
-__all__ = ["Spool", "points_of"]
+__all__ = ["Spool", "Spooled", "points_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """A report that waits, with its place in the order in which reports were made."""
+
+    number: int
+    report: Report
 
 
 def points_of(report: Report) -> int:
@@ -24,23 +34,35 @@ class Spool:
     def __init__(self, keep_points: int, batch_points: int = 2000) -> None:
         self._keep_points = keep_points
         self._batch_points = batch_points
-        self._reports: tuple[Report, ...] = ()
+        self._waiting: tuple[Spooled, ...] = ()
+        self._made = 0
         self._alone = 0
         self.dropped = 0
         """Reports that were given up because newer ones needed the room."""
 
     def __len__(self) -> int:
-        return len(self._reports)
+        return len(self._waiting)
 
     @property
     def reports(self) -> tuple[Report, ...]:
         """Everything that waits, oldest first."""
-        return self._reports
+        return tuple(one.report for one in self._waiting)
+
+    def snapshot(self) -> tuple[Spooled, ...]:
+        """Return everything that waits, to be kept on disk."""
+        return self._waiting
+
+    def restore(self, waiting: tuple[Spooled, ...]) -> None:
+        """Take back what :meth:`snapshot` gave."""
+        self._waiting = tuple(sorted(waiting, key=lambda one: one.number))
+        self._made = max((one.number for one in waiting), default=0)
+        self._alone = 0
 
     def add(self, report: Report) -> None:
         """Put a report at the end."""
-        self._reports += (report,)
-        same = [r for r in self._reports if r.report_request_id == report.report_request_id]
+        self._made += 1
+        self._waiting += (Spooled(number=self._made, report=report),)
+        same = [r for r in self.reports if r.report_request_id == report.report_request_id]
         total = sum(points_of(r) for r in same)
         for oldest in same:
             total -= points_of(oldest)
@@ -52,13 +74,13 @@ class Spool:
     def batch(self) -> tuple[Report, ...]:
         """Return what the next message should carry, in order; empty if nothing waits."""
         if self._alone:
-            return self._reports[:1]
+            return self.reports[:1]
         points = 0
-        for count, report in enumerate(self._reports):
-            points += points_of(report)
+        for count, one in enumerate(self._waiting):
+            points += points_of(one.report)
             if points > self._batch_points and count:
-                return self._reports[:count]
-        return self._reports
+                return self.reports[:count]
+        return self.reports
 
     def remove(self, reports: tuple[Report, ...]) -> None:
         """Forget reports that are done with."""
@@ -71,17 +93,17 @@ class Spool:
 
     def drop(self, report_request_id: str) -> None:
         """Forget what waits for one request."""
-        self.remove(tuple(r for r in self._reports if r.report_request_id == report_request_id))
+        self.remove(tuple(r for r in self.reports if r.report_request_id == report_request_id))
 
     def clear(self) -> None:
         """Forget everything."""
-        self._reports = ()
+        self._waiting = ()
         self._alone = 0
 
     def _discard(self, report: Report) -> None:
-        for index, waiting in enumerate(self._reports):
-            if waiting is report:
-                self._reports = self._reports[:index] + self._reports[index + 1 :]
+        for index, waiting in enumerate(self._waiting):
+            if waiting.report is report:
+                self._waiting = self._waiting[:index] + self._waiting[index + 1 :]
                 if index < self._alone:
                     self._alone -= 1
                 return

@@ -23,10 +23,11 @@ from schemas.oadr20b.errors import TransportError, WireError
 from schemas.oadr20b.model import AnyMessage, Poll
 from ven_client.stats import ClientStats, Tally
 
-__all__ = ["Exchange", "HttpPull"]
+__all__ = ["Exchange", "HttpPull", "retry_after_s"]
 
 _PATH: Final = "OpenADR2/Simple/2.0b"
 _HEADERS: Final = {"Content-Type": "application/xml"}
+_LONGEST_WAIT_S: Final = 3600.0
 _NOT_NEEDED: Final = ("User-Agent", "Accept", "Accept-Encoding")
 
 
@@ -54,6 +55,7 @@ class HttpPull:
         timeout_s: How long a reply may take, wall time; at least 5 s in the field (S 9.1.7).
         observer: Is shown every exchange.
         tls: The context of an https connection.
+        compressed: Whether to ask for compressed replies (S 9.1.9.2); they are understood in any case.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class HttpPull:
         timeout_s: float = 10.0,
         observer: Callable[[Exchange], None] | None = None,
         tls: ssl.SSLContext | None = None,
+        compressed: bool = False,
     ) -> None:
         base = f"{base_url.rstrip('/')}/{_PATH}"
         self._urls = {service: URL(f"{base}/{service.value}") for service in ServiceName}
@@ -71,6 +74,8 @@ class HttpPull:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._observer = observer
         self._tls = tls
+        self._headers = {**_HEADERS, "Accept-Encoding": "gzip, deflate"} if compressed else _HEADERS
+        self._retry_after_s: float | None = None
         self._http: aiohttp.ClientSession | None = None
         self._reused = False
         self._tally = Tally()
@@ -117,7 +122,7 @@ class HttpPull:
                 Exchange(sent_at=sent_at, service=service, request=body, response=raw, http_status=status)
             )
         if status != 200:
-            raise TransportError(f"HTTP status {status}", status)
+            raise TransportError(f"HTTP status {status}", status, self._retry_after_s)
         reply = self._decoded(message, raw)
         self._reused = True
         self._tally.received(reply)
@@ -152,11 +157,10 @@ class HttpPull:
         reused, self._reused = self._reused, False
         try:
             async with self._client().post(
-                self._urls[service], data=body, headers=_HEADERS, allow_redirects=False
+                self._urls[service], data=body, headers=self._headers, allow_redirects=False
             ) as response:
-                if (response.content_length or 0) > wire.MAX_BYTES:
-                    raise TransportError("the reply is too large", response.status)
-                return response.status, await response.read()
+                self._retry_after_s = retry_after_s(response.headers.get("Retry-After"))
+                return response.status, await _limited(response)
         except (aiohttp.ClientConnectorError, aiohttp.ClientPayloadError) as err:
             raise TransportError(f"{type(err).__name__}: {err}") from err
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as err:
@@ -176,3 +180,29 @@ class HttpPull:
                 timeout=self._timeout,
             )
         return self._http
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Return how long a Retry-After header asks to wait, seconds, an hour at most; None without one.
+
+    Only the form in seconds is understood: a date would need a clock both sides agree on.
+    """
+    text = (header or "").strip()
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return min(float(text), _LONGEST_WAIT_S)
+
+
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body, decompressed.
+
+    Raises:
+        TransportError: if it is larger than a message may be.
+    """
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > wire.MAX_BYTES:
+            raise TransportError("the reply is too large", response.status)
+        parts.append(part)
+    return b"".join(parts)

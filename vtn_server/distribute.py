@@ -22,6 +22,7 @@ from schemas.oadr20b.enums import OptType, ResponseRequired
 from schemas.oadr20b.errors import ApplicationError, InvalidId, OutOfSequence
 from schemas.oadr20b.model import CreatedEvent, EiResponse, EventResponse, RequestEvent, Response
 from vtn_server import event as rules
+from vtn_server import outbox
 from vtn_server.decision import (
     OK,
     Context,
@@ -121,6 +122,7 @@ def distribution(
         response: The eiResponse where the VEN asked for its events; then a set is always returned.
         limit: The replyLimit (r27).
     """
+    ctx = outbox.terms(ctx, world.ven(ven_id))
     delivery = world.delivery(ven_id)
     sent_of = {sent.event_id: sent for sent in delivery.sent}
     records = sorted(world.events_of(ven_id), key=lambda each: rules.order_key(each, ctx.now))
@@ -188,6 +190,7 @@ def _retry_at(
 
 def given_up(ven_id: VenId, world: World, ctx: Context) -> tuple[EventRecord, ...]:
     """Return the events a VEN never answered although they were sent as often as the settings say."""
+    ctx = outbox.terms(ctx, world.ven(ven_id))
     sent_of = {sent.event_id: sent for sent in world.delivery(ven_id).sent}
     return tuple(
         each

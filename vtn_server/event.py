@@ -226,6 +226,8 @@ def _check_signals(draft: EventDraft, signals: tuple[EventSignal, ...]) -> None:
         values = [interval.signal_value for interval in signal.intervals]
         if not all(math.isfinite(value) for value in values):
             raise InvalidData(f"event {name}: a value is not a number")
+        if signal.current_value is not None:
+            raise InvalidData(f"event {name}: a fixed currentValue is wrong once time goes on (r14, r29)")
         is_simple = signal.signal_name in (SignalName.SIMPLE, SignalName.SIMPLE_LOWER)
         if is_simple and any(value not in _LEVELS for value in values):
             raise InvalidData(f"event {name}: SIMPLE takes the levels 0 to 3 (r9)")

@@ -24,6 +24,7 @@ from vtn_server.state import (
     PeerIdentity,
     Provision,
     Reading,
+    Registration,
     ReportRequestDraft,
     RequestedReport,
     Schedule,
@@ -56,6 +57,9 @@ class VenView:
     """What an operator sees of a VEN.
 
     Attributes:
+        provision: What was known of it in advance.
+        registration: The one in force.
+        schedules: The availability schedules it has sent, whenever they hold.
         requests: Our report requests to it.
         pending: Messages in its queue, events apart.
         given_up: What it never answered, or answered with an error.
@@ -70,6 +74,9 @@ class VenView:
     pending: int
     given_up: tuple[GivenUp, ...]
     unanswered_events: tuple[str, ...]
+    provision: Provision
+    registration: Registration | None
+    schedules: tuple[Schedule, ...]
 
 
 class Operator:
@@ -112,10 +119,38 @@ class Operator:
             for key in ("", *ids):
                 self._service.unlock(key)
 
+    async def remove(self, ven_id: VenId) -> None:
+        """Forget a VEN's registration, reports and queue, and refuse it from now on (463).
+
+        Its events, answers and readings stay on record; :meth:`provision` lets it in again.
+
+        Raises:
+            InvalidId: if it is unknown, or removed already.
+        """
+        await self._service.lock("")  # names come and go under this lock
+        try:
+            async with _Locked(self._service, ven_id) as ven:
+                if ven.provision.removed:
+                    raise InvalidId(f"no venID {ven_id}")
+                gone = replace(ven.provision, removed=True)
+                after = Ven(ven_id=ven_id, provision=gone, version=ven.version + 1)
+                await self._service.write((SaveVen(ven=after),))
+        finally:
+            self._service.unlock("")
+
+    def removed(self) -> tuple[VenId, ...]:
+        """Return the VENs that were removed, by venID."""
+        return tuple(ven.ven_id for ven in self._memory.vens() if ven.provision.removed)
+
     def vens(self) -> tuple[VenView, ...]:
-        """Return all VENs, by venID."""
+        """Return all VENs that were not removed, by venID."""
         ctx = self._context()
-        return tuple(self._view(ven, ctx) for ven in self._memory.vens())
+        return tuple(self._view(ven, ctx) for ven in self._memory.vens() if not ven.provision.removed)
+
+    def ven(self, ven_id: str) -> VenView | None:
+        """Return a VEN that was not removed."""
+        ven = self._memory.ven(ven_id)
+        return None if ven is None or ven.provision.removed else self._view(ven, self._context())
 
     def _view(self, ven: Ven, ctx: Context) -> VenView:
         unanswered = distribute.given_up(ven.ven_id, self._memory, ctx)
@@ -128,6 +163,9 @@ class Operator:
             pending=len(ven.outbox),
             given_up=ven.given_up,
             unanswered_events=tuple(sorted(each.event_id for each in unanswered)),
+            provision=ven.provision,
+            registration=ven.registration,
+            schedules=ven.schedules,
         )
 
     async def request_reregistration(self, ven_id: VenId) -> None:
@@ -187,7 +225,8 @@ class Operator:
         if contexts and draft.market_context not in contexts:
             raise TargetMismatch(f"{draft.market_context} is not a market context of this VTN")
         for ven_id in draft.audience:
-            if self._memory.ven(ven_id) is None:
+            ven = self._memory.ven(ven_id)
+            if ven is None or ven.provision.removed:
                 raise InvalidId(f"no venID {ven_id}")
 
     async def modify_event(self, event_id: str, *, signals: tuple[EventSignal, ...]) -> EventRecord:
@@ -245,6 +284,10 @@ class Operator:
     def event(self, event_id: str) -> EventRecord | None:
         """Return an event that is not long over."""
         return self._memory.event(event_id)
+
+    async def stored_event(self, event_id: str) -> EventRecord | None:
+        """Return an event, however long it has been over."""
+        return self._memory.event(event_id) or await self._service.store.event(event_id)
 
     def events(self) -> tuple[EventRecord, ...]:
         """Return all events that are not long over, by start and id."""

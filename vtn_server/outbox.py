@@ -19,10 +19,40 @@ from typing import Final, get_args
 from vtn_server.decision import Context
 from vtn_server.state import GivenUp, ItemState, OutboxItem, Queued, Ven
 
-__all__ = ["ANY", "describe", "drop", "enqueue", "find", "finish", "give_up", "request_id_of", "take"]
+__all__ = [
+    "ANY",
+    "describe",
+    "drop",
+    "enqueue",
+    "find",
+    "finish",
+    "give_up",
+    "is_push",
+    "request_id_of",
+    "take",
+    "terms",
+]
 
 ANY: Final[tuple[type[Queued], ...]] = get_args(Queued)
 _KEEP_GIVEN_UP: Final = 50
+
+
+def is_push(ven: Ven | None) -> bool:
+    """Return whether a VEN is registered for the push model, and so never polls (r500)."""
+    registration = None if ven is None else ven.registration
+    return (
+        registration is not None
+        and not registration.http_pull_model
+        and registration.transport_address is not None
+    )
+
+
+def terms(ctx: Context, ven: Ven | None) -> Context:
+    """Return the circumstances with the number of deliveries that holds for a VEN's transport."""
+    settings = ctx.settings
+    if not is_push(ven) or settings.max_deliveries == settings.max_push_deliveries:
+        return ctx
+    return replace(ctx, settings=replace(settings, max_deliveries=settings.max_push_deliveries))
 
 
 def describe(message: Queued) -> str:

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from schemas.oadr20b.errors import ComplianceError
 from schemas.oadr20b.model import Poll, Response
 from vtn_server.decision import OK_NO_ID, Context, Decision, World
 from vtn_server.distribute import distribution, is_due
-from vtn_server.outbox import describe, take
+from vtn_server.outbox import describe, is_push, take
 from vtn_server.state import Queued, Ven
 
 __all__ = ["poll"]
 
 
 def poll(message: Poll, ven: Ven, world: World, ctx: Context) -> Decision:
-    """Answer a poll with the next item, or with an empty oadrResponse."""
+    """Answer a poll with the next item, or with an empty oadrResponse.
+
+    Raises:
+        ComplianceError: to a push VEN (r500).
+    """
+    if is_push(ven):
+        raise ComplianceError("polls are for VENs of the pull model (r500)")
     after = ven
     if ven.outbox:
         item, after = take(ven, ctx)

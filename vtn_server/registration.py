@@ -29,6 +29,7 @@ from schemas.oadr20b.model import (
 )
 from vtn_server import outbox
 from vtn_server.decision import Context, Decision, Delivery, World, ok
+from vtn_server.pushing import check_address
 from vtn_server.settings import VtnSettings
 from vtn_server.state import PeerIdentity, Provision, Registration, Ven, VenId
 
@@ -47,8 +48,11 @@ def authorise(provision: Provision, peer: PeerIdentity, settings: VtnSettings) -
     otherwise.
 
     Raises:
-        NotRegistered: if the peer's certificate is another VEN's, or missing where one is required.
+        NotRegistered: if the peer's certificate is another VEN's, or missing where one is required, or the
+            VEN was removed.
     """
+    if provision.removed:
+        raise NotRegistered(f"{provision.ven_id} was removed")
     if peer.fingerprint is None:
         if settings.require_fingerprint:
             raise NotRegistered("a client certificate is required")
@@ -104,8 +108,10 @@ def create(message: CreatePartyRegistration, ven: Ven, world: World, ctx: Contex
     del world
     if message.profile_name != ProfileName.B:
         raise NotAllowed("only profile 2.0b is served")
-    if message.transport_name != TransportName.SIMPLE_HTTP or message.http_pull_model is False:
-        raise DeploymentError("only simple HTTP in the pull model is served")
+    if message.transport_name != TransportName.SIMPLE_HTTP:
+        raise DeploymentError("only simple HTTP is served")
+    if message.http_pull_model is False:
+        _check_push(message, ctx.settings)
     if message.registration_id is not None:
         return _again(message, ven, ctx)
     registration = _registration(message, ctx.new_id(), ctx)
@@ -122,6 +128,21 @@ def create(message: CreatePartyRegistration, ven: Ven, world: World, ctx: Contex
         delivery=Delivery(),
         notices=("registered",),
     )
+
+
+def _check_push(message: CreatePartyRegistration, settings: VtnSettings) -> None:
+    """Check what only a push VEN says (r402).
+
+    Raises:
+        DeploymentError: if this VTN does not push.
+        ComplianceError: if there is no transport address.
+        InvalidData: if that is no http or https URL.
+    """
+    if not settings.push:
+        raise DeploymentError("only the pull model is served")
+    if not message.transport_address:
+        raise ComplianceError("a push VEN says its transport address (r402)")
+    check_address(message.transport_address)
 
 
 def _again(message: CreatePartyRegistration, ven: Ven, ctx: Context) -> Decision:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -31,13 +31,15 @@ from schemas.oadr20b.errors import (
 )
 from schemas.oadr20b.model import AnyMessage, CreatedEvent, CreatePartyRegistration
 from vtn_server import distribute
-from vtn_server.decision import OK, Context, Decision, Distribution, Reply, SaveVen, Write
+from vtn_server.decision import OK, Context, Decision, Distribution, Reply, SaveEvent, SaveVen, Write
 from vtn_server.dispatch import Needs, Row, row_of
 from vtn_server.encoder import Encoder
+from vtn_server.exchange import Exchange
 from vtn_server.registration import authorise, subject
 from vtn_server.replies import Refusal, ven_id_of
+from vtn_server.rulewatch import watched
 from vtn_server.settings import ReportPlan, VtnSettings, no_reports
-from vtn_server.state import PeerIdentity, Ven
+from vtn_server.state import PeerIdentity, Ven, VenId
 from vtn_server.stats import Stats, Tally
 from vtn_server.store import Store, StoreError, StoreFailed
 from vtn_server.world import Memory
@@ -47,18 +49,6 @@ __all__ = ["Exchange", "Reply", "VtnService"]
 _LOG: Final = logging.getLogger(__name__)
 _NEW_VENS: Final = ""
 """The key of the lock under which VENs come into being."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """One request and its answer, as bytes, for whoever keeps a log."""
-
-    at: datetime
-    service: str
-    ven_id: str | None
-    request: bytes
-    status: int
-    reply: bytes
 
 
 class VtnService:
@@ -88,12 +78,14 @@ class VtnService:
         self.now: Final = now
         self._new_id: Final = new_id
         self._report_plan: Final = report_plan
-        self._on_exchange: Final = on_exchange
         self._encoder: Final = Encoder()
         self._tally: Final = Tally()
+        self._on_exchange: Final = watched(settings.check_rules, self._tally.rule_violations, on_exchange)
         self._locks: Final[dict[str, asyncio.Lock]] = {}
         self._settling: Final[set[asyncio.Task[None]]] = set()
         self._broken = False
+        self.on_work: Callable[[VenId], None] | None = None
+        """Told after each commit whose VENs may have something to get; for a transport that pushes."""
 
     @classmethod
     async def start(
@@ -147,7 +139,9 @@ class VtnService:
             status, reply = 503, b""
         else:
             try:
-                message = wire.read(body, max_bytes=self.settings.max_bytes)
+                message = wire.read(
+                    body, max_bytes=self.settings.max_bytes, bare_root=self.settings.accept_bare_root
+                )
                 status, reply = 200, await self._answer(message, peer, service)
             except WireError as err:
                 if message is not None:  # the fault is in our reply
@@ -200,10 +194,37 @@ class VtnService:
             _LOG.info("answered %s with %s", type(message).__name__, code)
         name = "DistributeEvent" if isinstance(reply, Distribution) else type(reply).__name__
         self._tally.messages_out[name] += 1
-        body = self._encoder.encode(reply)
+        return self.encode(reply)
+
+    def encode(self, message: Reply) -> bytes:
+        """Return a message of ours as a body.
+
+        Raises:
+            WireError: if it cannot be written, or is not valid where the settings want that checked.
+        """
+        body = self._encoder.encode(message)
         if self.settings.validate_outgoing:
             wire.parse(body)
         return body
+
+    async def take_reply(self, message: AnyMessage, peer: PeerIdentity) -> None:
+        """Take a VEN's synchronous answer to what was pushed to it, as if it had come by POST.
+
+        Raises:
+            ApplicationError: if it would be refused.
+            StoreError: if it cannot be made durable.
+        """
+        self._tally.messages_in[type(message).__name__] += 1
+        self._count_peer_errors(message)
+        await self._serve(message, row_of(message), self.context(peer))
+
+    def note_push(self, name: str, exchange: Exchange) -> None:
+        """Count an exchange that we began, and show it to whoever keeps a log."""
+        self._tally.messages_out[name] += 1
+        self._tally.bytes_out += len(exchange.request)
+        self._tally.bytes_in += len(exchange.reply)
+        if self._on_exchange is not None:
+            self._on_exchange(replace(exchange, pushed=True))
 
     async def _serve(self, message: AnyMessage, row: Row[AnyMessage], ctx: Context) -> Decision:
         """Decide under the VEN's lock, and return when the decision is durable."""
@@ -330,6 +351,9 @@ class VtnService:
             self._broken = True
             raise
         self.memory.apply(writes)
+        if self.on_work is not None:
+            for ven_id in audience_of(writes):
+                self.on_work(ven_id)
 
     async def write(self, writes: Sequence[Write]) -> None:
         """Commit and apply writes an operator asks for; never half done, even if the caller is cancelled."""
@@ -343,6 +367,20 @@ class VtnService:
             for answer in message.event_responses or ():
                 if not answer.code.startswith("2"):
                     self._tally.peer_errors[answer.code] += 1
+
+
+def audience_of(writes: Sequence[Write]) -> tuple[VenId, ...]:
+    """Return the VENs some writes are about, each once."""
+    found: dict[VenId, None] = {}
+    for write in writes:
+        match write:
+            case SaveVen(ven=ven):
+                found[ven.ven_id] = None
+            case SaveEvent(record=record):
+                found.update(dict.fromkeys(record.audience))
+            case _:
+                pass  # answers and data make no work
+    return tuple(found)
 
 
 def over_by(now: datetime, settings: VtnSettings) -> datetime:

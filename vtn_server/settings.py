@@ -36,9 +36,20 @@ class VtnSettings:
         market_contexts: The contexts an operator may use; empty is any.
         resend_after_s: How long an item in flight waits for its answer before it is sent again.
         max_deliveries: How often an item is sent before it is given up.
+        push: Whether push VENs may register; whoever says yes runs a :class:`vtn_server.push.PushDispatcher`.
+        max_push_deliveries: ``max_deliveries`` for a push VEN, whose deliveries follow each other in 1, 2,
+            4, ... seconds.
+        push_patience_s: How long nothing is pushed to a VEN that has registered, until it announces its
+            metadata.
         max_bytes: The largest body that is read.
         read_timeout_s: How long a body may take to arrive.
+        idle_timeout_s: How long a connection may stay without a complete request head.
+        max_requests: How many requests are served at once; more are answered 503 with Retry-After.
         validate_outgoing: Whether every reply is checked against the official schema before it leaves.
+        accept_bare_root: Whether a message without oadrPayload around it is taken (G4).
+        wrong_method_status: The HTTP status of any method but POST; some peers expect 405 (G12).
+        check_rules: Whether the rules of the profile are checked on every message of both directions;
+            breaches are counted and logged, no more.
         require_fingerprint: Whether a request without a client certificate is refused (463).
         keep_completed: How long an event that is over stays in memory; it stays in the store for ever.
     """
@@ -49,9 +60,17 @@ class VtnSettings:
     market_contexts: tuple[str, ...] = ()
     resend_after_s: float = 30.0
     max_deliveries: int = 5
+    push: bool = False
+    max_push_deliveries: int = 12
+    push_patience_s: float = 5.0
     max_bytes: int = MAX_BYTES
     read_timeout_s: float = 10.0
+    idle_timeout_s: float = 75.0
+    max_requests: int = 1000
     validate_outgoing: bool = False
+    accept_bare_root: bool = False
+    wrong_method_status: int = 501
+    check_rules: bool = False
     require_fingerprint: bool = False
     keep_completed: timedelta = timedelta(days=2)
 
@@ -59,3 +78,8 @@ class VtnSettings:
     def resend_after(self) -> timedelta:
         """``resend_after_s`` as a timedelta."""
         return timedelta(seconds=self.resend_after_s)
+
+    @property
+    def push_patience(self) -> timedelta:
+        """``push_patience_s`` as a timedelta."""
+        return timedelta(seconds=self.push_patience_s)

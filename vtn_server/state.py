@@ -65,7 +65,11 @@ class PeerIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provision:
-    """A VEN known in advance."""
+    """A VEN known in advance.
+
+    Attributes:
+        removed: The operator wants nothing more to do with it; what it did stays on record.
+    """
 
     ven_id: VenId
     ven_name: str
@@ -73,6 +77,7 @@ class Provision:
     resources: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     market_contexts: tuple[str, ...] = ()
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ class Stats:
         application_errors: Error codes we answered.
         peer_errors: Error codes VENs answered to us, in eiResponse or eventResponse.
         http_errors: HTTP statuses other than 200.
+        rule_violations: Breaches of the profile's rules by number, where the settings want them checked.
     """
 
     messages_in: Counts = ()
@@ -28,6 +29,7 @@ class Stats:
     application_errors: Counts = ()
     peer_errors: Counts = ()
     http_errors: Counts = ()
+    rule_violations: Counts = ()
     bytes_in: int = 0
     bytes_out: int = 0
     commits: int = 0
@@ -52,6 +54,7 @@ class Tally:
         self.application_errors: Counter[str] = Counter()
         self.peer_errors: Counter[str] = Counter()
         self.http_errors: Counter[str] = Counter()
+        self.rule_violations: Counter[str] = Counter()
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -63,6 +66,7 @@ class Tally:
             application_errors=_sorted(self.application_errors),
             peer_errors=_sorted(self.peer_errors),
             http_errors=_sorted(self.http_errors),
+            rule_violations=_sorted(self.rule_violations),
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             commits=commits,

@@ -11,7 +11,18 @@ from vtn_server.decision import SaveOpt, Write
 from vtn_server.records import EventRecord
 from vtn_server.state import Reading, Ven, VenId
 
-__all__ = ["Snapshot", "Store", "StoreConflict", "StoreError", "StoreFailed", "UnknownSchema"]
+__all__ = [
+    "BadStoreUrl",
+    "Pruned",
+    "Snapshot",
+    "Store",
+    "StoreConflict",
+    "StoreError",
+    "StoreFailed",
+    "StoreInUse",
+    "StoreUnavailable",
+    "UnknownSchema",
+]
 
 
 class StoreError(Exception):
@@ -28,6 +39,39 @@ class StoreConflict(StoreFailed):
 
 class UnknownSchema(StoreError):
     """The store was written by a version of the product that this one does not know."""
+
+
+class StoreInUse(StoreError):
+    """Another process uses the store."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or read; nothing of it has changed."""
+
+
+class BadStoreUrl(StoreError):
+    """A URL that names no store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How much was deleted because it was old.
+
+    Attributes:
+        opts: Answers to events that were deleted, or had been before.
+    """
+
+    readings: int = 0
+    events: int = 0
+    opts: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        """Return the sum."""
+        return Pruned(
+            readings=self.readings + other.readings,
+            events=self.events + other.events,
+            opts=self.opts + other.opts,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +120,14 @@ class Store(Protocol):
 
     async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:
         """Return which of some events are stored, however old."""
+        ...
+
+    async def prune(self, *, readings_before: datetime | None, events_before: datetime | None) -> Pruned:
+        """Delete readings that start before an instant, and events that were over by one.
+
+        Never deleted: VENs, and events that are not over with their answers. None deletes nothing.
+        Commits may go on meanwhile.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,57 +1,55 @@
 """The tables of the store.
 
 Aggregates and records are JSON in a ``body`` column, beside the columns that are searched by. Times are
-ISO 8601 text in UTC, which sorts as time does.
+ISO 8601 text in UTC, which sorts as time does. A change here needs a migration; a test compares both.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
+from sqlalchemy import Dialect, String
 from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "Base",
-    "EventOptRow",
-    "EventRow",
-    "EventVersionRow",
-    "MetaRow",
-    "ReadingRow",
-    "VenRow",
-]
+__all__ = ["Base", "EventOptRow", "EventRow", "EventVersionRow", "KeyText", "ReadingRow", "VenRow"]
 
-SCHEMA_VERSION: Final = 1
+
+class KeyText(TypeDecorator[str]):
+    """Text that sorts by code points on every database, whatever its language."""
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        """Return the column type of a database."""
+        return dialect.type_descriptor(String(collation="C" if dialect.name == "postgresql" else None))
 
 
 class Base(SQLModel, registry=registry()):
     """The tables of this product only, apart from whatever else uses SQLModel in the process."""
 
 
-class MetaRow(Base, table=True):
-    """One row: the version of the schema."""
-
-    __tablename__: ClassVar[str] = "meta"
-    id: int = Field(primary_key=True)
-    schema_version: int
-
-
 class VenRow(Base, table=True):
-    """A VEN's aggregate."""
+    """A VEN's aggregate; a commit is conditional on ``version``."""
 
     __tablename__: ClassVar[str] = "vens"
-    ven_id: str = Field(primary_key=True)
+    ven_id: str = Field(primary_key=True, sa_type=KeyText)
     version: int
     body: str
 
 
 class EventRow(Base, table=True):
-    """An event; ``over_at`` is empty for an open-ended one."""
+    """An event; ``over_at`` is empty for an open-ended one.
+
+    ``version`` is the newest modificationNumber; a commit is conditional on it.
+    """
 
     __tablename__: ClassVar[str] = "events"
-    event_id: str = Field(primary_key=True)
-    over_at: str = Field(index=True)
+    event_id: str = Field(primary_key=True, sa_type=KeyText)
+    over_at: str = Field(index=True, sa_type=KeyText)
+    version: int
     body: str
 
 
@@ -59,7 +57,7 @@ class EventVersionRow(Base, table=True):
     """One version of an event."""
 
     __tablename__: ClassVar[str] = "event_versions"
-    event_id: str = Field(primary_key=True)
+    event_id: str = Field(primary_key=True, sa_type=KeyText)
     modification_number: int = Field(primary_key=True)
     body: str
 
@@ -68,8 +66,8 @@ class EventOptRow(Base, table=True):
     """A VEN's answer to an event."""
 
     __tablename__: ClassVar[str] = "event_opts"
-    event_id: str = Field(primary_key=True)
-    ven_id: str = Field(primary_key=True)
+    event_id: str = Field(primary_key=True, sa_type=KeyText)
+    ven_id: str = Field(primary_key=True, sa_type=KeyText)
     body: str
 
 
@@ -77,10 +75,10 @@ class ReadingRow(Base, table=True):
     """One value of a report; the latest content for its key."""
 
     __tablename__: ClassVar[str] = "readings"
-    report_specifier_id: str = Field(primary_key=True)
-    start: str = Field(primary_key=True)
-    ven_id: str = Field(primary_key=True)
-    r_id: str = Field(primary_key=True)
+    report_specifier_id: str = Field(primary_key=True, sa_type=KeyText)
+    start: str = Field(primary_key=True, sa_type=KeyText)
+    ven_id: str = Field(primary_key=True, sa_type=KeyText)
+    r_id: str = Field(primary_key=True, sa_type=KeyText)
     report_request_id: str
     report_name: str
     duration: str | None

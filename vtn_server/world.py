@@ -99,10 +99,11 @@ class Memory:
 
     def _put_ven(self, ven: Ven) -> None:
         former = self._vens.get(ven.ven_id)
-        if former is not None:
+        if former is not None and not former.provision.removed:
             self._names.pop(former.provision.ven_name, None)
         self._vens[ven.ven_id] = ven
-        self._names[ven.provision.ven_name] = ven.ven_id
+        if not ven.provision.removed:  # another VEN may have its name
+            self._names[ven.provision.ven_name] = ven.ven_id
 
     def _put_event(self, record: EventRecord) -> None:
         self._events[record.event_id] = record

@@ -116,7 +116,12 @@ def mean_pv_kwh(scenario: Scenario) -> tuple[float, ...]:
 
 
 def build_household(
-    scenario: Scenario, spec: HomeSpec, start: datetime, planner: Planner
+    scenario: Scenario,
+    spec: HomeSpec,
+    start: datetime,
+    planner: Planner,
+    *,
+    days_after: int = _DAYS_AFTER,
 ) -> SimulatedHousehold:
     """Return a home as it stands at the start of a run.
 
@@ -125,10 +130,11 @@ def build_household(
         spec: Which home.
         start: First instant of the run, a slot edge.
         planner: Compiled programmes, shared by the homes of a process.
+        days_after: How many days the profiles reach, the scenario's included.
     """
-    load, pv = _profile(scenario, spec, production=False), None
+    load, pv = _profile(scenario, spec, days_after, production=False), None
     if spec.pv_kwp:
-        pv = _profile(scenario, spec, production=True)
+        pv = _profile(scenario, spec, days_after, production=True)
     parameters = parameters_of(scenario, spec)
     connection = scenario.network.homes[spec.index]
     devices = SimulatedHome(
@@ -153,9 +159,9 @@ def build_household(
     return SimulatedHousehold(spec=spec, devices=devices, manager=manager)
 
 
-def _profile(scenario: Scenario, spec: HomeSpec, *, production: bool) -> Profile:
+def _profile(scenario: Scenario, spec: HomeSpec, days_after: int, *, production: bool) -> Profile:
     """Return the days around the run: forecasts look back, the last market hours look ahead."""
     first = scenario.midnight - timedelta(days=_DAYS_BEFORE)
     read = scenario.pv_kw if production else scenario.load_kw
-    slots = range((_DAYS_BEFORE + _DAYS_AFTER) * SLOTS_PER_DAY)
+    slots = range((_DAYS_BEFORE + days_after) * SLOTS_PER_DAY)
     return Profile(start=first, step_s=600, kw=tuple(read(spec, first + k * SLOT) for k in slots))

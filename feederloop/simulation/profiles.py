@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,13 +75,13 @@ def load_profiles(path: Path | None = None) -> Profiles:
     """
     source = path or data_path("profiles", "homes50_year_10min.npz")
     try:
-        with np.load(source, allow_pickle=False) as data:
+        with source.open("rb") as file, np.load(file, allow_pickle=False) as data:
             if int(data["step_s"]) != _SLOT_S:
                 raise ProfileError(f"{source.name}: a step of {int(data['step_s'])} s, not {_SLOT_S} s")
             load = np.asarray(data["load_w"], dtype=np.float64)
             pv = np.asarray(data["pv_w_per_kwp"], dtype=np.float64)
             start = datetime.fromisoformat(str(data["start"])).astimezone(UTC)
-    except (OSError, KeyError, ValueError) as err:
+    except (OSError, EOFError, BadZipFile, KeyError, TypeError, ValueError) as err:
         raise ProfileError(f"{source.name}: {err}") from err
     if load.ndim != 2 or pv.shape != load.shape[1:]:
         raise ProfileError(f"{source.name}: load {load.shape} and production {pv.shape} do not fit")

@@ -10,8 +10,6 @@ do not count in the result.
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,15 +40,12 @@ from feederloop.hosting import VtnHost
 from feederloop.simulation.homes import SimulatedHousehold, build_household, mean_pv_kwh
 from feederloop.simulation.plant import Plant, SlotView
 from feederloop.simulation.scenario import Scenario
+from feederloop.simulation.vens import FleetOfVens, Link
 from schemas.oadr20b.model import Report
 from schemas.oadr20b.xmltypes import Duration
-from ven_client.binding import HomeApplication
-from ven_client.client import VenClient
 from ven_client.hems.program import Planner
-from ven_client.session import Session
-from ven_client.settings import VenConfig
 from ven_client.stats import ClientStats
-from ven_client.transport import Exchange, HttpPull
+from ven_client.transport import Exchange
 from vtn_server.settings import VtnSettings
 from vtn_server.state import Provision, ReportRequestDraft, VenId
 
@@ -59,8 +54,6 @@ __all__ = ["DayRun", "RunOptions", "RunOutcome", "SlotProgress", "slots_of", "wr
 WARM_UP: Final = timedelta(hours=2)
 BOOT: Final = SLOT
 """VENs register in the slot before the run."""
-_VEN_BOOT: Final = timedelta(minutes=2)
-"""After the first slot edge, so that homes stay idle until the run begins."""
 _LINGER: Final = timedelta(minutes=3)
 """After the last slot, so that its meter readings arrive."""
 
@@ -167,6 +160,7 @@ class DayRun:
         options: What to play.
         planner: Compiled home programmes.
         on_slot: Called after each slot.
+        link: What lies between the VENs and the VTN besides HTTP.
     """
 
     def __init__(
@@ -176,6 +170,7 @@ class DayRun:
         *,
         planner: Planner | None = None,
         on_slot: Callable[[SlotProgress], None] | None = None,
+        link: Link | None = None,
     ) -> None:
         self.scenario = scenario
         self.options = options
@@ -193,12 +188,11 @@ class DayRun:
         )
         self.tape = _Tape()
         self._on_slot = on_slot
-        self._exchanges: list[Exchange] = []
         planner = planner or Planner()
         self.households = tuple(
             build_household(scenario, spec, self.begin - BOOT, planner) for spec in scenario.homes
         )
-        self.vens = {spec.home: VenId(f"ven-{spec.home}") for spec in scenario.homes}
+        self.ven_ids = {spec.home: VenId(f"ven-{spec.home}") for spec in scenario.homes}
         self.switches = {s.home: f"switch-{s.home}" for s in scenario.homes if s.has_switch}
         self.host = VtnHost(
             settings=VtnSettings(vtn_id="feederloop-vtn", poll_period=Duration(seconds=10)),
@@ -214,8 +208,15 @@ class DayRun:
             q_per_p=scenario.parameters.homes.load_q_per_p,
         )
         self.book = HourBook()
-        self.clients: dict[HomeId, VenClient] = {}
-        self._transports: dict[HomeId, HttpPull] = {}
+        self.vens = FleetOfVens(
+            clock=self.clock,
+            url=lambda: self.host.url,
+            seed=scenario.options.seed,
+            contexts=self.contexts,
+            switches=self.switches,
+            logged=options.logged,
+            link=link,
+        )
         self._watch = _Watch()
 
     async def play(self) -> RunOutcome:
@@ -231,7 +232,7 @@ class DayRun:
             gateway = self._gateway()
             engine = self._engine(gateway)
             for household in self.households:
-                self.add_ven(household)
+                self.vens.start(household)
             for name, work in engine.timers():
                 self.clock.spawn(work, name)
             self.clock.spawn(self._observe(), "observer")
@@ -241,50 +242,16 @@ class DayRun:
         finally:
             await self._stop()
 
-    # --- homes ---------------------------------------------------------------------------------------------
-
-    def add_ven(self, household: SimulatedHousehold) -> None:
-        """Start the VEN of a home; a second call replaces it with one that remembers nothing."""
-        home = household.spec.home
-        key = hashlib.sha256(f"{self.scenario.options.seed}/{home}".encode()).digest()
-        rng = random.Random(key)
-        application = HomeApplication(
-            household.manager, local_market=self.contexts.market, switch_id=self.switches.get(home)
-        )
-        config = VenConfig(
-            ven_name=str(home),
-            ven_id=None,
-            resources=(self.switches[home],) if home in self.switches else (),
-            market_contexts=self.contexts.all,
-            fast_contexts=(self.contexts.price,),
-        )
-        ids = random.Random(key + b"ids")
-        session = Session(config, application, lambda: f"{ids.getrandbits(64):016x}", rng.uniform)
-        transport = HttpPull(
-            self.host.url,
-            now=self.clock.now,
-            observer=self._exchanges.append if home == self.options.logged else None,
-        )
-        client = VenClient(session, transport, application, self.clock, rng, rank=Rank.VEN, key=str(home))
-        self.clients[home], self._transports[home] = client, transport
-        delay = timedelta(milliseconds=int(rng.uniform(0, 60_000)))
-        self.clock.spawn(self._boot(client, delay), f"ven-{home}")
-
-    async def _boot(self, client: VenClient, delay: timedelta) -> None:
-        when = self.clock.now() + _VEN_BOOT + delay
-        await self.clock.sleep_until(when, Rank.VEN, "boot")
-        await client.run()
+    # --- the DSO -------------------------------------------------------------------------------------------
 
     def _provision(self, household: SimulatedHousehold) -> Provision:
         home = household.spec.home
         return Provision(
-            ven_id=self.vens[home],
+            ven_id=self.ven_ids[home],
             ven_name=str(home),
             resources=(self.switches[home],) if home in self.switches else (),
             market_contexts=self.contexts.all,
         )
-
-    # --- the DSO -------------------------------------------------------------------------------------------
 
     def _report_plan(
         self, ven_id: VenId, metadata: tuple[Report, ...], now: datetime
@@ -295,7 +262,7 @@ class DayRun:
     def _gateway(self) -> OpenAdrGateway:
         return OpenAdrGateway(
             operator=lambda: self.host.operator,
-            vens=self.vens,
+            vens=self.ven_ids,
             switches=self.switches,
             contexts=self.contexts,
             seed=self.scenario.options.seed,
@@ -359,7 +326,6 @@ class DayRun:
         return ControlSettings(
             limits=self.limits,
             law=laws[self.options.law],
-            step=timedelta(seconds=p.control.step_s),
             curvature_c_per_kwh2=p.costs.curvature_c_per_kwh2,
             reward_curvature_c_per_kwh2=p.costs.reward_curvature_c_per_kwh2,
         )
@@ -457,14 +423,13 @@ class DayRun:
             curtailed_wh=_difference(watch.curtailed, first, last),
             battery_range_kwh=tuple(zip(watch.low_kwh, watch.high_kwh, strict=True)),
             stored_kwh=tuple(zip(watch.levels[first], watch.levels[last], strict=True)),
-            client_stats=tuple(t.stats() for t in self._transports.values()),
+            client_stats=self.vens.stats(),
             refused_by_vtn=self.host.refused,
-            exchanges=tuple(self._exchanges),
+            exchanges=self.vens.exchanges,
         )
 
     async def _stop(self) -> None:
-        for client in self.clients.values():
-            await client.close()
+        await self.vens.close()
         await self.host.stop()
 
 

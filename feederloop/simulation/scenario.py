@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from feederloop.simulation.profiles import SLOTS_PER_DAY, Profiles, load_profile
 __all__ = ["HomeSpec", "Scenario", "ScenarioError", "ScenarioOptions", "load_scenario"]
 
 _NETWORKS: Final = {33: ("lv_33h_17pv.json", "chapter4_33h"), 50: ("lv_50h_rural.json", "D")}
+_GROUPS: Final = ("pv_battery", "pv_only", "battery_only", "none")
 _FORECAST_NOISE: Final = 0.05
 """Standard deviation of the seeded noise on top of persistence, relative."""
 
@@ -37,7 +38,8 @@ class ScenarioOptions:
     Attributes:
         homes: 33 or 50, a network that ships with the product; ignored where ``network`` is given.
         network: A network file of the user's own.
-        scenario: A name in ``scenarios.json``.
+        scenario: A name in ``scenarios.json``, or a JSON file of the user's own that lists the homes with
+            ``pv_battery``, ``pv_only`` and ``battery_only``.
         pv_kwp: Rated power of each PV; None takes the network's default.
     """
 
@@ -139,7 +141,7 @@ def load_scenario(options: ScenarioOptions, parameters: Neighbourhood | None = N
             )
         )
     scenario = Scenario(
-        name=name,
+        name=Path(name).stem if name.endswith(".json") else name,
         options=options,
         network=network,
         parameters=settings,
@@ -166,11 +168,14 @@ class _Owners:
 
 def _ownership(name: str, network: Network) -> _Owners:
     """Return who owns PV and a battery; homes the network does not have are an error."""
-    table = json.loads(data_path("networks", "scenarios.json").read_text(encoding="utf-8"))
-    known = {**table["scenarios_50h"], "chapter4_33h": table["chapter4_33h"]}
-    if name not in known:
-        raise ScenarioError(f"no scenario {name!r}; there are {', '.join(sorted(known))}")
-    groups = {key: frozenset(homes) for key, homes in known[name].items()}
+    if name.endswith(".json"):
+        groups = _groups(_read_json(Path(name)), name)
+    else:
+        table = _read_json(data_path("networks", "scenarios.json"))
+        known = {**table["scenarios_50h"], "chapter4_33h": table["chapter4_33h"]}
+        if name not in known:
+            raise ScenarioError(f"no scenario {name!r}; there are {', '.join(sorted(known))}")
+        groups = _groups(known[name], name)
     have = frozenset(home.id for home in network.homes)
     if stray := frozenset().union(*groups.values()) - have:
         raise ScenarioError(f"scenario {name} names homes the network lacks: {', '.join(sorted(stray))}")
@@ -179,6 +184,37 @@ def _ownership(name: str, network: Network) -> _Owners:
         pv=both | groups.get("pv_only", frozenset()),
         battery=both | groups.get("battery_only", frozenset()),
     )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        ScenarioError: if the file cannot be read, or holds anything else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ScenarioError(f"{path.name}: cannot be read: {err.strerror}") from err
+    except ValueError as err:
+        raise ScenarioError(f"{path.name}: is no JSON: {err}") from err
+    if not isinstance(value, dict):
+        raise ScenarioError(f"{path.name}: a JSON object is needed")
+    return value
+
+
+def _groups(table: dict[str, Any], name: str) -> dict[str, frozenset[str]]:
+    """Return the homes of each group.
+
+    Raises:
+        ScenarioError: if a group is unknown or is no list of homes.
+    """
+    for group, homes in table.items():
+        if group not in _GROUPS or not isinstance(homes, list) or any(not isinstance(h, str) for h in homes):
+            raise ScenarioError(
+                f"scenario {name}: {group!r} is not one of {', '.join(_GROUPS)} with a list of homes"
+            )
+    return {group: frozenset(homes) for group, homes in table.items()}
 
 
 def _with_switches(scenario: Scenario) -> Scenario:

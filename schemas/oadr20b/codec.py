@@ -22,7 +22,15 @@ from schemas.oadr20b.model import AnyMessage
 from schemas.oadr20b.units import ItemBase
 from schemas.oadr20b.values import Element, Value, Write, item_base_value, leaf_value, set_attribute
 
-__all__ = ["MESSAGE_TYPES", "decode_element", "decode_message", "encode_element", "encode_message", "tag_of"]
+__all__ = [
+    "MESSAGE_TYPES",
+    "decode_element",
+    "decode_message",
+    "encode_element",
+    "encode_message",
+    "tag_of",
+    "wrap_bare",
+]
 
 T = TypeVar("T")
 
@@ -335,6 +343,15 @@ def decode_signed_object(signed: Element) -> AnyMessage:
     if cls is None:
         raise NotModelled("an oadrSignedObject holds exactly one known message")
     return cast(AnyMessage, _read_class(cls, children[0]))
+
+
+def wrap_bare(root: Element) -> Element:
+    """Return a message that stands alone inside an ``oadrPayload``; anything else as it is (G4)."""
+    if root.tag not in _BY_TAG:
+        return root
+    payload = etree.Element(PAYLOAD, nsmap=_NSMAP)
+    etree.SubElement(payload, SIGNED_OBJECT).append(root)
+    return payload
 
 
 def encode_message(message: AnyMessage, signed_object_id: str | None = None) -> Element:

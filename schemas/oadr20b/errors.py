@@ -1,4 +1,4 @@
-"""Errors of the OpenADR stack: two families that know how they are answered.
+"""Errors of the OpenADR stack: families that know how they are answered.
 
 ::
 
@@ -11,6 +11,17 @@
        + InvalidValue        a value outside what its type can hold                   406
        + TooLarge            more bytes than the limit allows                         413
        + UnsupportedMediaType                                                         406
+     x SecurityError         the sender, or whether it is genuine, is in doubt; HTTP status   403
+       + UnknownPeer         no certificate, or one from nobody we know
+       + CertificateRefused  expired, not yet valid, revoked, or with a weak key
+       + FingerprintMismatch the certificate is not the one enrolled for this venID
+       + NotSigned           no XML signature where one is required
+       + BadSignature        the signature or a digest does not verify
+         - ForbiddenAlgorithm   a method, transform or canonicalisation outside the allow-list
+         - SignatureWrapping    what is signed is not what would be read
+       + Replay              the message was seen before
+         - NoReplayProtect      the signature has no time stamp and nonce, or does not cover them
+         - OutsideWindow        signed too long ago, or in the future
      x ApplicationError      well-formed and valid, but wrong; becomes an eiResponse code
        + OutOfSequence 450 . NotAllowed 451 . InvalidId 452 . NotRecognised 453 . InvalidData 454
        + ComplianceError 459 . SignalNotSupported 460 . ReportNotSupported 461 . TargetMismatch 462
@@ -61,6 +72,55 @@ class TooLarge(WireError):
 
 class UnsupportedMediaType(WireError):
     """The Content-Type is not application/xml in UTF-8."""
+
+
+class SecurityError(OadrError):
+    """The peer or the message is not trusted; no state changes and there is no OpenADR answer (r514, r517).
+
+    The status is 403 throughout: rule 517 names it, and 401 would promise a challenge that TLS does not have.
+    """
+
+    http_status: ClassVar[int] = 403
+
+
+class UnknownPeer(SecurityError):
+    """The request has no client certificate, or one that belongs to nobody we know."""
+
+
+class CertificateRefused(SecurityError):
+    """A certificate that is expired, not yet valid, revoked, or holds a weak key (r68, r516)."""
+
+
+class FingerprintMismatch(SecurityError):
+    """The certificate is not the one that is enrolled for this party (S 10.5.1)."""
+
+
+class NotSigned(SecurityError):
+    """A message without XML signature where one is required (r514)."""
+
+
+class BadSignature(SecurityError):
+    """The XML signature is malformed, or its value or a digest does not verify (r514)."""
+
+
+class ForbiddenAlgorithm(BadSignature):
+    """A signature, digest, canonicalisation or transform method that is not on the allow-list."""
+
+
+class SignatureWrapping(BadSignature):
+    """The references of the signature are not exactly the message that would be read and its time stamp."""
+
+
+class Replay(SecurityError):
+    """A signed message whose nonce was seen before."""
+
+
+class NoReplayProtect(Replay):
+    """The signature does not carry and cover exactly one well-formed ReplayProtect."""
+
+
+class OutsideWindow(Replay):
+    """The time stamp of the signature is too far in the past or in the future."""
 
 
 class ApplicationError(OadrError):
@@ -149,8 +209,12 @@ class TransportError(OadrError):
     Args:
         reason: What happened, in words.
         http_status: The status the peer answered, if it answered one.
+        retry_after_s: How long the peer asks to wait before the next attempt, seconds.
     """
 
-    def __init__(self, reason: str, http_status: int | None = None) -> None:
+    def __init__(
+        self, reason: str, http_status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(reason)
         self.http_status = http_status
+        self.retry_after_s = retry_after_s

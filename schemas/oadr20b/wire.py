@@ -15,7 +15,7 @@ from typing import Final
 
 from lxml import etree
 
-from schemas.oadr20b.codec import decode_message, encode_message
+from schemas.oadr20b.codec import decode_message, encode_message, wrap_bare
 from schemas.oadr20b.errors import ForbiddenDoctype, NotModelled, NotXml, SchemaViolation, TooLarge
 from schemas.oadr20b.model import AnyMessage
 
@@ -65,8 +65,10 @@ def _parser() -> etree.XMLParser:
     return etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False, load_dtd=False)
 
 
-def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> etree._Element:
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES, bare_root: bool = False) -> etree._Element:
     """Return the root of a body that is safe to read and valid against the official schema.
+
+    With ``bare_root`` a message that stands alone is taken as if it were wrapped (G4).
 
     Raises:
         TooLarge: before anything is parsed.
@@ -78,6 +80,8 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> etree._Element:
     root = parse_unvalidated(data, max_bytes=max_bytes)
     if next(root.iter(*_GREEN_BUTTON), None) is not None:
         raise NotModelled("Green Button (Atom) content is not accepted")
+    if bare_root:
+        root = wrap_bare(root)
     validate(root)
     return root
 
@@ -114,13 +118,13 @@ def validate(root: etree._Element) -> None:
         raise SchemaViolation(f"line {first.line}: {first.message[:500]}" if first else "invalid")
 
 
-def read(data: bytes, *, max_bytes: int = MAX_BYTES) -> AnyMessage:
+def read(data: bytes, *, max_bytes: int = MAX_BYTES, bare_root: bool = False) -> AnyMessage:
     """Return the message in a body.
 
     Raises:
         WireError: one of its subclasses, and nothing else, for any bytes whatsoever.
     """
-    return decode_message(parse(data, max_bytes=max_bytes))
+    return decode_message(parse(data, max_bytes=max_bytes, bare_root=bare_root))
 
 
 def serialise(root: etree._Element) -> bytes:

@@ -20,7 +20,7 @@ between two of at most eight breakpoints and is found by one interpolation. No i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ven_client.hems.bounds import Bounds, battery_bounds, flexible_bounds, realtime_allotment
 from ven_client.hems.model import SLOT_H, HomeParameters, InvalidHome, check_prices
@@ -33,6 +33,7 @@ __all__ = [
     "curtail",
     "realtime_allotment",
     "respond",
+    "respond_to_peak",
     "set_point",
 ]
 
@@ -66,6 +67,11 @@ class SlotState:
     """The slot's share of the real-time cycle: charging and discharging allowed beyond the plan."""
     flexible_e0_kwh: float
     """State of the flexible load at the start of the slot; of no meaning without one."""
+    x_low_kwh: float | None = None
+    x_high_kwh: float | None = None
+    """Limits a programme sets to the exchange; the devices' own limits win over them. None is none."""
+    e_target_kwh: float | None = None
+    """Stored energy to reach as far as the battery can; None leaves it to the prices."""
 
     def __post_init__(self) -> None:
         """Check the order of the prices."""
@@ -193,8 +199,13 @@ def respond(home: HomeParameters, state: SlotState, price_c_per_kwh: float) -> R
     lowest = state.r_kwh - flexibility.cells.high_kwh - flexibility.loads.high_kwh
     highest = state.r_kwh - flexibility.cells.low_kwh - flexibility.loads.low_kwh
     # J is convex in x, so clipping its minimum to an interval gives the minimum on the interval. The devices'
-    # interval comes last: it wins over the contract.
-    x = _clip(_clip(wanted, -home.contract_kwh, home.contract_kwh), lowest, highest)
+    # interval comes last: it wins over programmes, and these over the contract.
+    wanted = _clip(wanted, -home.contract_kwh, home.contract_kwh)
+    if state.x_low_kwh is not None:
+        wanted = max(wanted, state.x_low_kwh)
+    if state.x_high_kwh is not None:
+        wanted = min(wanted, state.x_high_kwh)
+    x = _clip(wanted, lowest, highest)
     m = _root(flexibility.total, points, state.r_kwh - x, 0.0)
     battery, load = _split(flexibility, m, state.r_kwh - x)
     return Response(
@@ -205,13 +216,50 @@ def respond(home: HomeParameters, state: SlotState, price_c_per_kwh: float) -> R
     )
 
 
+def respond_to_peak(
+    home: HomeParameters,
+    state: SlotState,
+    price_c_per_kwh: float,
+    *,
+    peak_c_per_kw: float,
+    reached_kw: float,
+) -> Response:
+    """The best response where every kW of mean import above what has been reached has a price.
+
+    The cost is convex, with one more kink at the import that was reached: below it the response is the plain
+    one, above it the one at a price that is higher by ``peak / dt``, and between the two the kink is best.
+
+    Args:
+        home: Devices, contract and curvatures.
+        state: What the home knows at the start of the slot.
+        price_c_per_kwh: The real-time price.
+        peak_c_per_kw: Price of a higher peak, c/kW, >= 0.
+        reached_kw: Import that costs nothing more, kW.
+
+    Raises:
+        InvalidHome: if a price is not finite.
+
+    Source: signals.md, "Standard events from an operator" (DEMAND_CHARGE).
+    """
+    free = respond(home, state, price_c_per_kwh)
+    kink_kwh = reached_kw * SLOT_H
+    if peak_c_per_kw <= 0.0 or free.x_kwh <= kink_kwh:
+        return free
+    dear = respond(home, state, price_c_per_kwh + peak_c_per_kw / SLOT_H)
+    if dear.x_kwh >= kink_kwh:
+        return dear
+    return respond(home, replace(state, x_low_kwh=kink_kwh, x_high_kwh=kink_kwh), price_c_per_kwh)
+
+
 def _flexibility(home: HomeParameters, state: SlotState) -> _Flexibility:
+    target = state.e_target_kwh
+    fixed = target is not None
     cells = battery_bounds(
         home.battery,
         e0_kwh=state.e0_kwh,
-        s_hat_kwh=state.s_hat_kwh,
-        charge_allotment_kwh=state.charge_allotment_kwh,
-        discharge_allotment_kwh=state.discharge_allotment_kwh,
+        s_hat_kwh=state.s_hat_kwh if target is None else state.e0_kwh - target,
+        charge_allotment_kwh=0.0 if fixed else state.charge_allotment_kwh,
+        discharge_allotment_kwh=0.0 if fixed else state.discharge_allotment_kwh,
     )
     return _Flexibility(
         slope=2.0 * home.curvature_c_per_kwh2,

@@ -105,10 +105,11 @@ def test_open_ended_events_hold_for_ever() -> None:
 def not_supported() -> list[EventSignal]:
     price = signal("ELECTRICITY_PRICE", SignalType.PRICE_RELATIVE, EUR_PER_KWH, (0.1,))
     return [
-        signal("SIMPLE", SignalType.LEVEL, None, (1,)),
-        signal("ELECTRICITY_PRICE", PRICE, EUR_PER_KWH, (0.1,)),
-        signal("ELECTRICITY_PRICE", SignalType.PRICE_MULTIPLIER, None, (2,)),
-        signal("LOAD_DISPATCH", SignalType.DELTA, WATT, (2,)),
+        signal("BID_LOAD", SignalType.SETPOINT, WATT, (1,)),
+        signal("LOAD_DISPATCH", SignalType.LEVEL, WATT, (2,)),
+        signal("LOAD_CONTROL", SignalType.LOAD_CONTROL_CAPACITY, None, (0.5,)),
+        signal("DEMAND_CHARGE", SignalType.PRICE_MULTIPLIER, None, (2,)),
+        signal("SIMPLE", SignalType.LEVEL, WATT, (1,)),
         signal("x-foo", SignalType.SETPOINT, WATT, (2,)),
         signal("x-PHASE_ALLOCATION", SignalType.SETPOINT, WATT, (2,)),
         signal("LOAD_DISPATCH", SignalType.SETPOINT, WATT_HOUR, (2,)),
@@ -130,7 +131,7 @@ def test_one_unsupported_signal_spoils_the_event() -> None:
         at(5),
         SLOT,
         signal("ELECTRICITY_PRICE", SignalType.PRICE_RELATIVE, EUR_PER_KWH, (0.1,)),
-        signal("SIMPLE", SignalType.LEVEL, None, (1,)),
+        signal("BID_LOAD", SignalType.SETPOINT, WATT, (1,)),
     )
     with pytest.raises(SignalNotSupported):
         understand(both.event)

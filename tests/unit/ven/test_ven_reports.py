@@ -82,7 +82,6 @@ def test_r303_r329_request_is_answered_with_everything_pending(peer: Peer) -> No
         (request("r2", back=Duration(months=1)), "454"),
         (request("r2", back=Duration(negative=True, minutes=10)), "454"),
         (request("r2", start=after(days=-3), duration=Duration(days=1)), "454"),
-        (request("r2", start=None), "459"),
     ],
 )
 def test_r304_r340_bad_request_is_refused_as_a_whole(peer: Peer, bad: m.ReportRequest, code: str) -> None:
@@ -109,6 +108,14 @@ def test_repeated_request_does_not_repeat_the_report_of_this_instant(peer: Peer,
 
 
 # --- schedule -----------------------------------------------------------------------------------------------
+
+
+def test_a_periodic_request_without_interval_runs_from_now_on(peer: Peer) -> None:
+    """r324 asks for a reportInterval; openleadr's VTN leaves it out."""
+    (created,) = peer.give(create_report(request("r1", start=None)), now=POLLED)
+    assert isinstance(created, m.CreatedReport)
+    assert created.response.code == "200"
+    assert created.pending == ("r1",)
 
 
 def test_r324_once_is_sent_right_after_the_answer(peer: Peer, home: FakeHome) -> None:

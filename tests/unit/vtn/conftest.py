@@ -10,7 +10,7 @@ import pytest
 
 from schemas.oadr20b.model import Report
 from tests.unit.vtn.rig import MemoryStore, Rig, wanted
-from vtn_server.sqlstore import SqlStore
+from vtn_server.sqlstore import open_store
 from vtn_server.state import ReportRequestDraft, VenId
 from vtn_server.store import Store
 
@@ -35,9 +35,26 @@ async def asking() -> Rig:
     return await Rig(MemoryStore(), plan=plan).start()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store, of each kind that survives."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'vtn.sqlite'}"
+    url = request.getfixturevalue("postgres_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """Each kind of store, empty."""
-    kind: Store = MemoryStore() if request.param == "memory" else SqlStore(tmp_path / "vtn.sqlite")
+    kind: Store
+    match request.param:
+        case "memory":
+            kind = MemoryStore()
+        case "sqlite":
+            kind = open_store(str(tmp_path / "vtn.sqlite"))
+        case _:
+            kind = open_store(request.getfixturevalue("postgres_url"))
     yield kind
     await kind.close()

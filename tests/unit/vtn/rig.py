@@ -21,7 +21,7 @@ from vtn_server.records import EventDraft, EventRecord
 from vtn_server.service import VtnService
 from vtn_server.settings import ReportPlan, VtnSettings, no_reports
 from vtn_server.state import PeerIdentity, Provision, Reading, ReportRequestDraft, Ven, VenId
-from vtn_server.store import Snapshot, Store, StoreConflict, StoreFailed
+from vtn_server.store import Pruned, Snapshot, Store, StoreConflict, StoreFailed
 
 T = TypeVar("T", bound=m.AnyMessage)
 
@@ -63,6 +63,7 @@ class MemoryStore:
         await asyncio.sleep(0)
         if self.fail:
             raise StoreFailed("told to")
+        self._check_events(writes)
         for write in writes:
             self._check(write)
         for write in writes:
@@ -74,6 +75,14 @@ class MemoryStore:
             former = self._vens.get(write.ven.ven_id)
             if (0 if former is None else former.version) != write.ven.version - 1:
                 raise StoreConflict(write.ven.ven_id)
+
+    def _check_events(self, writes: Sequence[Write]) -> None:
+        for write in writes:
+            if isinstance(write, SaveEvent):
+                former = self._events.get(write.record.event_id)
+                number = -1 if former is None else former.modification_number
+                if write.record.modification_number != number + 1:
+                    raise StoreConflict(write.record.event_id)
 
     def _put(self, write: Write) -> None:
         match write:
@@ -101,6 +110,22 @@ class MemoryStore:
 
     async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:
         return frozenset(event_ids) & self._events.keys()
+
+    async def prune(self, *, readings_before: datetime | None, events_before: datetime | None) -> Pruned:
+        readings = [key for key in self._readings if readings_before is not None and key[1] < readings_before]
+        events = [
+            key
+            for key, each in self._events.items()
+            if events_before is not None and rules.is_over(each, events_before)
+        ]
+        for reading in readings:
+            del self._readings[reading]
+        for event in events:
+            del self._events[event]
+        opts = [key for key in self._opts if events_before is not None and key[0] not in self._events]
+        for opt in opts:
+            del self._opts[opt]
+        return Pruned(readings=len(readings), events=len(events), opts=len(opts))
 
     async def close(self) -> None:
         return None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -36,11 +35,12 @@ from tests.unit.vtn.test_vtn_opt import schedule
 from vtn_server import event as rules
 from vtn_server.commits import GroupCommit
 from vtn_server.decision import AddReadings, SaveEvent, SaveOpt, SaveVen, Write
+from vtn_server.dialects import address_of
 from vtn_server.jsonform import JsonForm, NotStorable
 from vtn_server.records import EventOpt
-from vtn_server.sqlstore import SqlStore
+from vtn_server.sqlstore import open_store
 from vtn_server.state import Reading, ReportRequestDraft, Ven, VenId
-from vtn_server.store import Store, StoreConflict, StoreFailed, UnknownSchema
+from vtn_server.store import Pruned, Store, StoreConflict, StoreFailed
 
 EARLY = START - timedelta(days=30)
 DAY = timedelta(days=1)
@@ -98,6 +98,60 @@ async def test_events_keep_every_version(store: Store) -> None:
     assert await store.event("e") == cancelled
     assert await store.event("none") is None
     assert await store.known_events(["e", "none"]) == {"e"}
+
+
+@pytest.mark.parametrize("number", [0, 2])
+async def test_a_version_of_an_event_that_does_not_follow_is_a_conflict(store: Store, number: int) -> None:
+    first = rules.publish(draft("e"), START)
+    await store.commit([SaveEvent(record=first)])
+    skipped = rules.modify(first, (price_signal([7.0] * 6),), START)
+    second = rules.modify(skipped, (price_signal([8.0] * 6),), START)
+    with pytest.raises(StoreConflict):
+        await store.commit([SaveVen(ven=ven(1)), SaveEvent(record=first if number == 0 else second)])
+    found = await store.load(EARLY)
+    assert (found.vens, found.events) == ((), (first,))
+
+
+async def test_a_draft_that_changed_with_a_version_comes_back(store: Store) -> None:
+    first = rules.publish(draft("e"), START)
+    later = rules.modify(first, (price_signal([7.0] * 6),), START)
+    moved = replace(later, draft=replace(later.draft, comment="moved", dtstart=START + DAY))
+    await store.commit([SaveEvent(record=first)])
+    await store.commit([SaveEvent(record=moved)])
+    assert (await store.load(START + DAY)).events == (moved,)
+
+
+async def test_keys_sort_by_code_points(store: Store) -> None:
+    names = ("B", "a", "\u00c4", "a-b", "aB", "_")
+    await store.commit([SaveVen(ven=ven(1, VenId(each))) for each in names])
+    assert [each.ven_id for each in (await store.load(EARLY)).vens] == sorted(names)
+
+
+async def test_pruning_takes_what_is_old_and_nothing_that_is_open(store: Store) -> None:
+    opt = EventOpt(opt_type=OptType.OPT_IN, code="200", modification_number=0, at=START)
+    drafts = (
+        draft("over", start=START - DAY),
+        draft("open", start=START),
+        draft("endless", values=(1.0,), length=Duration(), start=START - 9 * DAY),
+    )
+    records = [rules.publish(each, START - 9 * DAY) for each in drafts]
+    await store.commit([SaveVen(ven=ven(1)), *(SaveEvent(record=each) for each in records)])
+    await store.commit([SaveOpt(event_id=each.event_id, ven_id=ALICE, opt=opt) for each in records])
+    old = tuple(reading(1.0, START - DAY, r_id=f"{i}", specifier=f"{i % 2}") for i in range(10))
+    await store.commit([AddReadings(readings=(*old, reading(2.0)))])
+    assert await store.prune(readings_before=None, events_before=None) == Pruned()
+    gone = await store.prune(readings_before=START, events_before=START)
+    assert gone == Pruned(readings=10, events=1, opts=1)
+    found = await store.load(EARLY)
+    assert found.vens == (ven(1),)
+    assert sorted(each.event_id for each in found.events) == ["endless", "open"]
+    assert sorted(each.event_id for each in found.opts) == ["endless", "open"]
+    assert await store.known_events(["over"]) == frozenset()
+    assert await store.event("over") is None
+    kept = await store.readings(report_specifier_id="meter", start=EARLY, end=START + DAY)
+    assert kept == (reading(2.0),)
+    await store.commit([SaveOpt(event_id="over", ven_id=ALICE, opt=opt)])  # it was still in memory
+    assert await store.prune(readings_before=START, events_before=START) == Pruned(opts=1)
 
 
 async def test_events_that_were_over_are_left_out(store: Store) -> None:
@@ -196,8 +250,8 @@ async def test_a_failed_commit_fails_everybody_and_everything_after(failure: Exc
         await group.drain()
 
 
-async def test_requests_of_many_vens_share_transactions(tmp_path: Path) -> None:
-    store = SqlStore(tmp_path / "vtn.sqlite")
+async def test_requests_of_many_vens_share_transactions(store_url: str) -> None:
+    store = open_store(store_url)
     names = [f"home-{i:02}" for i in range(40)]
     provisions = [replace(PROVISIONS[1], ven_id=VenId(each), ven_name=each) for each in names]
     rig = await Rig(store).start(provisions)
@@ -217,10 +271,20 @@ def plan(ven_id: VenId, reports: tuple[m.Report, ...], now: datetime) -> tuple[R
     return tuple(wanted(each.report_specifier_id, gate=timedelta(minutes=75)) for each in reports)
 
 
-async def test_a_vtn_goes_on_from_its_file(tmp_path: Path) -> None:
+def after_a_crash(url: str) -> str:
+    """Return the store as a crash of this instant would leave it: the files, nothing closed."""
+    file = address_of(url).file
+    if file is None:
+        return url
+    image = file.with_name("image")
+    for suffix in ("", "-wal"):
+        shutil.copyfile(f"{file}{suffix}", f"{image}{suffix}")
+    return str(image)
+
+
+async def test_a_vtn_goes_on_from_its_store(store_url: str) -> None:
     """Everything that was answered is there, and the VEN notices nothing."""
-    path = tmp_path / "vtn.sqlite"
-    store = SqlStore(path)
+    store = open_store(store_url)
     rig = await Rig(store, plan=plan).start()
     await rig.bootstrap("alice", (metadata(),))
     (request_id,) = await rig.accept_reports(ALICE)
@@ -241,7 +305,7 @@ async def test_a_vtn_goes_on_from_its_file(tmp_path: Path) -> None:
     await rig.poll(ALICE, m.CreateReport)  # in flight when the VTN dies
     before = rig
 
-    new = SqlStore(path)  # the old one was killed, not closed
+    new = open_store(after_a_crash(store_url))  # the old one was killed, not closed
     rig = await Rig(new, plan=plan).start()
     rig.now = before.now
     assert rig.operator.vens() == before.operator.vens()
@@ -268,9 +332,8 @@ async def test_a_vtn_goes_on_from_its_file(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_cancellation_that_was_acknowledged_is_not_sent_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "vtn.sqlite"
-    store = SqlStore(path)
+async def test_a_cancellation_that_was_acknowledged_is_not_sent_after_a_restart(store_url: str) -> None:
+    store = open_store(store_url)
     rig = await Rig(store).start()
     await rig.bootstrap("alice")
     await rig.operator.publish_events([draft("gone"), draft("price", required=ResponseRequired.NEVER)])
@@ -278,28 +341,15 @@ async def test_a_cancellation_that_was_acknowledged_is_not_sent_after_a_restart(
     await rig.operator.cancel_event("gone")
     await rig.send(opted(await rig.poll(ALICE, m.DistributeEvent), ALICE), m.Response)
     await store.close()
-    store = SqlStore(path)
+    store = open_store(store_url)
     rig = await Rig(store).start()
     assert ids_of(await rig.poll(ALICE, m.DistributeEvent)) == ["price"]
     await rig.poll(ALICE, m.Response)
     await store.close()
 
 
-async def test_a_file_of_another_schema_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "vtn.sqlite"
-    await SqlStore(path).close()
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    connection.execute("UPDATE meta SET schema_version = 99")
-    connection.commit()
-    connection.close()
-    with pytest.raises(UnknownSchema):
-        SqlStore(path)
-
-
-async def test_two_writers_of_one_file_are_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "vtn.sqlite"
-    one, two = SqlStore(path), SqlStore(path)
+async def test_two_writers_of_one_database_are_noticed(postgres_url: str) -> None:
+    one, two = open_store(postgres_url), open_store(postgres_url)
     first = await Rig(one).start()
     second = await Rig(two).start()
     await first.register("alice")

@@ -1,0 +1,52 @@
+"""How the programs log: readable lines for people, one JSON object a line for machines. On stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+__all__ = ["JsonLines", "setup_logs"]
+
+_TEXT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_STANDARD: Final = frozenset(
+    (*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "color_message")
+)
+_NOISY: Final = ("aiohttp", "alembic", "asyncio", "sqlalchemy")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, text, and whatever came as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as a line."""
+        when = datetime.fromtimestamp(record.created, UTC)
+        told: dict[str, object] = {
+            "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "text": record.getMessage(),
+        }
+        told.update({key: value for key, value in record.__dict__.items() if key not in _STANDARD})
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        return json.dumps(told, ensure_ascii=False, default=str)
+
+
+def setup_logs(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Configure logging for this process; what was configured before is replaced.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+        form: ``text``, ``json``, or ``auto``: text on a terminal, else JSON.
+        stream: Where to, stderr if left out.
+    """
+    target = sys.stderr if stream is None else stream
+    handler = logging.StreamHandler(target)
+    as_json = form == "json" or (form == "auto" and not target.isatty())
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter(_TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

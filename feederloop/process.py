@@ -1,0 +1,27 @@
+"""What the programs share as processes: their version, and how they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from importlib import metadata
+from typing import Final
+
+__all__ = ["VERSION", "stop_signal"]
+
+VERSION: Final = metadata.version("feederloop")
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def first(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, first, each)
+    return stop

@@ -1,0 +1,303 @@
+"""``feederloop vtn``: a VTN that serves until it is told to stop.
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if the store failed while serving (a supervisor starts it anew), 2 if
+it could not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from config.program import without_password
+from config.settings import SettingsError
+from config.vtn_settings import OperatorApi, VtnProgramSettings
+from dso_engine.gateway_messages import Contexts, report_requests
+from feederloop.clock import WallClock
+from feederloop.process import VERSION, stop_signal
+from feederloop.provisioning import read_provisions
+from feederloop.transport_security import PLAIN_WARNING, tls_context
+from schemas.oadr20b.errors import ApplicationError, OadrError
+from schemas.oadr20b.model import Report
+from schemas.oadr20b.xmltypes import Duration
+from ven_client.slots import slot_start
+from vtn_server.api import serve_api
+from vtn_server.api_desk import Desk
+from vtn_server.http import serve
+from vtn_server.maintenance import Retention
+from vtn_server.operator import Operator
+from vtn_server.push import PushDispatcher
+from vtn_server.service import VtnService
+from vtn_server.settings import ReportPlan, VtnSettings, no_reports
+from vtn_server.sqlstore import open_store
+from vtn_server.state import Provision, ReportRequestDraft, VenId
+from vtn_server.store import Pruned, Store, StoreError
+
+__all__ = ["RunningVtn", "operator_token", "prune_store", "retention_of", "run_vtn", "running_vtn"]
+
+_LOG: Final = logging.getLogger(__name__)
+_LOOK: Final = 1.0
+"""How often to look whether the store has failed, s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningVtn:
+    """A VTN that serves.
+
+    Attributes:
+        url: The base address, which a VEN is told.
+        api_url: That of the operator API; None where it is off.
+    """
+
+    service: VtnService
+    operator: Operator
+    url: str
+    api_url: str | None
+
+    def banner(self, contexts: Contexts) -> str:
+        """Return what the program prints at its start: what a VEN must be told."""
+        lines = [
+            f"vtn: {self.url}",
+            f"vtn_id: {self.service.settings.vtn_id}",
+            *(f"market_context: {each}" for each in contexts.all),
+            f"operator: {self.api_url or 'off, there is no token'}",
+        ]
+        return "\n".join(lines)
+
+
+async def run_vtn(settings: VtnProgramSettings, say: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: What the program was told.
+        say: Prints what somebody who starts it by hand wants to know.
+
+    Raises:
+        SettingsError: if the settings do not allow to start.
+        StoreError: if the store cannot be opened.
+        OSError: if an address is taken.
+    """
+    stop = stop_signal()
+    async with running_vtn(settings) as vtn:
+        say(vtn.banner(Contexts(base=settings.market_base)))
+        _LOG.info("serving at %s, version %s", vtn.url, VERSION)
+        while not (stop.is_set() or vtn.service.is_broken):
+            try:
+                async with asyncio.timeout(_LOOK):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+        failed = vtn.service.is_broken
+        _LOG.info("stopping%s", ": the store failed" if failed else "")
+    _LOG.info("stopped")
+    return 1 if failed else 0
+
+
+@asynccontextmanager
+async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]:
+    """Hold a VTN that serves; at the end requests under way are finished and the store is closed.
+
+    Raises:
+        SettingsError, StoreError, OSError: see :func:`run_vtn`.
+    """
+    tls = tls_context(settings)
+    if tls is None:
+        _LOG.warning(PLAIN_WARNING)
+    token = operator_token(settings.operator)
+    known = () if settings.vens is None else read_provisions(settings.vens)
+    clock = WallClock()
+    async with AsyncExitStack() as stack:
+        store = open_store(settings.db)
+        stack.push_async_callback(store.close)
+        service = await VtnService.start(
+            vtn_settings(settings),
+            store,
+            now=clock.now,
+            new_id=lambda: secrets.token_hex(8),
+            report_plan=_report_plan(settings),
+        )
+        stack.push_async_callback(service.close)
+        operator = Operator(service)
+        await _provision(operator, known)
+        if settings.push:
+            dispatcher = PushDispatcher(service, clock, random.Random())
+            dispatcher.start()
+            stack.push_async_callback(dispatcher.close)
+        await stack.enter_async_context(_pruning(store, settings, clock.now))
+        desk = Desk(
+            operator=operator,
+            now=clock.now,
+            new_id=lambda: secrets.token_hex(8),
+            vtn_id=settings.vtn_id,
+            version=VERSION,
+        )
+        api_url = await _start_api(desk, token, settings.operator, stack)
+        url = await _start_http(service, settings, tls, stack)
+        _LOG.info("store %s, %d VENs known", without_password(settings.db), len(operator.vens()))
+        yield RunningVtn(service=service, operator=operator, url=url, api_url=api_url)
+
+
+async def _start_http(
+    service: VtnService, settings: VtnProgramSettings, tls: ssl.SSLContext | None, stack: AsyncExitStack
+) -> str:
+    server = await serve(service, host=settings.host, port=settings.port, prefix=settings.prefix, tls=tls)
+    stack.push_async_callback(server.close)
+    return server.url
+
+
+async def _start_api(desk: Desk, token: str | None, api: OperatorApi, stack: AsyncExitStack) -> str | None:
+    if token is None:
+        return None
+    server = await serve_api(desk, token, host=api.host, port=api.port)
+    stack.push_async_callback(server.close)
+    return server.url
+
+
+def vtn_settings(settings: VtnProgramSettings) -> VtnSettings:
+    """Return the plain values the VTN is composed with."""
+    limits = settings.limits
+    return VtnSettings(
+        vtn_id=settings.vtn_id,
+        poll_period=Duration.parse(settings.poll_period),
+        open_enrolment=settings.open_enrolment,
+        market_contexts=settings.market_contexts,
+        resend_after_s=_length(limits.resend_after).total_seconds(),
+        max_deliveries=limits.max_deliveries,
+        max_push_deliveries=limits.max_push_deliveries,
+        max_requests=limits.max_requests,
+        idle_timeout_s=_length(limits.idle_timeout).total_seconds(),
+        push=settings.push,
+        max_bytes=limits.max_bytes,
+        read_timeout_s=_length(limits.read_timeout).total_seconds(),
+        validate_outgoing=limits.validate_outgoing,
+        check_rules=limits.check_rules,
+        accept_bare_root=limits.accept_bare_root,
+        wrong_method_status=limits.wrong_method_status,
+    )
+
+
+def _length(text: str) -> timedelta:
+    """Return a duration of the settings, a year as 365 days and a month as 30.
+
+    Raises:
+        SettingsError: if it is too long.
+    """
+    found = Duration.parse(text)
+    try:
+        return timedelta(
+            days=365 * found.years + 30 * found.months + found.days,
+            hours=found.hours,
+            minutes=found.minutes,
+            seconds=found.seconds,
+        )
+    except (OverflowError, OadrError) as err:
+        raise SettingsError(f"{text} is too long") from err
+
+
+def operator_token(api: OperatorApi) -> str | None:
+    """Return the token of the operator API, None where it is off.
+
+    Raises:
+        SettingsError: if its file cannot be read or the token is too short to be one.
+    """
+    if api.token is not None:
+        return _checked(api.token.get_secret_value(), "operator.token")
+    if api.token_file is None:
+        return None
+    return _checked(_first_line(api.token_file), str(api.token_file))
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise SettingsError(f"{path}: {err}") from err
+    return lines[0].strip() if lines else ""
+
+
+def _checked(token: str, where: str) -> str:
+    if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingsError(f"{where}: a token is 16 or more printable ASCII characters without spaces")
+    return token
+
+
+def _report_plan(settings: VtnProgramSettings) -> ReportPlan:
+    if settings.ask_reports == "none":
+        return no_reports
+
+    def plan(ven_id: VenId, metadata: tuple[Report, ...], now: datetime) -> tuple[ReportRequestDraft, ...]:
+        del ven_id
+        return report_requests(metadata, slot_start(now))
+
+    return plan
+
+
+async def _provision(operator: Operator, known: tuple[Provision, ...]) -> None:
+    """Make the VENs of the file known. One that the operator removed stays removed."""
+    removed = frozenset(operator.removed())
+    for each in known:
+        if each.ven_id in removed:
+            _LOG.warning("%s of the file was removed by the operator and stays so", each.ven_id)
+    try:
+        await operator.provision([each for each in known if each.ven_id not in removed])
+    except ApplicationError as err:
+        raise SettingsError(f"the file of VENs does not fit the store: {err.description}") from err
+
+
+def retention_of(settings: VtnProgramSettings) -> Retention:
+    """Return how long what is finished is kept."""
+    keep = settings.retention
+    return Retention(
+        readings=None if keep.readings is None else _length(keep.readings),
+        events=None if keep.events is None else _length(keep.events),
+    )
+
+
+@asynccontextmanager
+async def _pruning(
+    store: Store, settings: VtnProgramSettings, now: Callable[[], datetime]
+) -> AsyncIterator[None]:
+    """Delete what is old from time to time, where the settings say so."""
+    retention = retention_of(settings)
+    if retention == Retention():
+        yield
+        return
+    every = max(60.0, _length(settings.retention.every).total_seconds())
+    task = asyncio.create_task(_prune(store, retention, every, now), name="retention")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _prune(store: Store, retention: Retention, every_s: float, now: Callable[[], datetime]) -> None:
+    while True:
+        try:
+            gone = await retention.apply(store, now())
+            _LOG.info("retention: deleted %d readings, %d events", gone.readings, gone.events)
+        except StoreError as err:
+            _LOG.warning("retention: %s", err)
+        await asyncio.sleep(every_s)
+
+
+async def prune_store(settings: VtnProgramSettings) -> Pruned:
+    """Delete what the settings no longer keep, in the store of a VTN that does not run.
+
+    Raises:
+        SettingsError, StoreError: if the settings or the store do not allow it.
+    """
+    store = open_store(settings.db)
+    try:
+        return await retention_of(settings).apply(store, WallClock().now())
+    finally:
+        await store.close()

@@ -1,0 +1,63 @@
+"""The examples of docs/operating.md do what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from feederloop.cli import app
+from feederloop.provisioning import read_provisions
+from vtn_server import api_forms as forms
+from vtn_server import api_models as api
+from vtn_server import event as rules
+from vtn_server.state import VenId
+
+PAGE = (Path(__file__).parents[3] / "docs" / "operating.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_the_event_of_the_page_can_be_published() -> None:
+    (text,) = blocks("json")
+    wanted = api.EventCreate.model_validate(json.loads(text))
+    assert wanted.start is not None
+    draft = forms.draft_of(wanted, wanted.event_id or "", wanted.start, (VenId("v"),))
+    record = rules.publish(draft, datetime(2026, 5, 16, tzinfo=UTC))
+    assert [each.signal_name for each in record.signals] == ["SIMPLE", "LOAD_DISPATCH"]
+    change = api.EventModify.model_validate({"values": [{"signal_id": "level", "values": [1, 3]}]})
+    assert forms.with_values(record, change.values)[0].intervals[1].signal_value == 3
+
+
+def test_the_files_of_vens_of_the_page(tmp_path: Path) -> None:
+    (toml,) = blocks("toml")
+    csv = next(each for each in blocks("") if each.startswith("name,ven_id"))
+    (tmp_path / "a.toml").write_text(toml, encoding="utf-8")
+    (tmp_path / "a.csv").write_text(csv, encoding="utf-8")
+    assert [each.ven_id for each in read_provisions(tmp_path / "a.toml")] == ["ven-7"]
+    assert read_provisions(tmp_path / "a.csv")[0].groups == ("street-a", "phase-1")
+
+
+@pytest.mark.parametrize(
+    "command", sorted(set(re.findall(r"feederloop ((?:operator|vtn|ven)(?: [a-z]+)*)", PAGE)))
+)
+def test_every_command_of_the_page_exists(command: str) -> None:
+    words = command.split()
+    known = {
+        "operator": {"events", "vens", "reports", "registrations", "opts", "stats", "openapi"},
+        "vtn": {"backup", "restore", "prune"},
+        "ven": set(),
+    }
+    kept = words[:1]
+    if len(words) > 1 and words[1] in known[words[0]]:
+        kept.append(words[1])
+        if words[1] in {"events", "vens", "reports", "registrations"}:
+            kept.extend(words[2:3])
+    found = CliRunner().invoke(app, [*kept, "--help"])
+    assert found.exit_code == 0, found.output

@@ -1,0 +1,319 @@
+"""What each operation of the operator API does, over the facade of the VTN."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from schemas.oadr20b import wire
+from schemas.oadr20b.errors import InvalidId, NotAllowed
+from schemas.oadr20b.model import DistributeEvent
+from vtn_server import api_forms as forms
+from vtn_server import api_models as api
+from vtn_server import event as rules
+from vtn_server.api_desk import Call, Desk, Limited, NotFound, OptQuery, ReadingQuery, ReportQuery
+from vtn_server.operator import VenView
+from vtn_server.records import EventRecord
+from vtn_server.state import Provision, VenId
+from vtn_server.stats import Counts
+
+__all__ = [
+    "cancel_event",
+    "cancel_registration",
+    "cancel_report",
+    "create_event",
+    "list_events",
+    "list_opts",
+    "list_reports",
+    "list_vens",
+    "modify_event",
+    "provision_ven",
+    "readings",
+    "remove_ven",
+    "request_report",
+    "reregister",
+    "show_event",
+    "show_ven",
+    "stats",
+]
+
+
+_LARGEST_EVENT: Final = 200_000
+"""Bytes; a VEN gets all its events in one message, and reads a million at most."""
+
+
+# --- events ------------------------------------------------------------------------------------------------
+
+
+async def list_events(desk: Desk, call: Call) -> api.EventList:
+    """Return the events by start."""
+    now, events = desk.now(), desk.operator.events()
+    some = events[: call.asked(Limited).limit]
+    return api.EventList(events=tuple(forms.event_out(each, now) for each in some), total=len(events))
+
+
+async def create_event(desk: Desk, call: Call) -> api.EventOut:
+    """Publish an event."""
+    wanted = call.sent(api.EventCreate)
+    now = desk.now()
+    draft = forms.draft_of(
+        wanted,
+        wanted.event_id or f"op-{desk.new_id()}",
+        wanted.start or now.replace(microsecond=0),
+        _audience(desk, wanted),
+    )
+    _check_wire(desk, rules.publish(draft, now), now)
+    (record,) = await desk.operator.publish_events((draft,))
+    return forms.event_out(record, now)
+
+
+def _check_wire(desk: Desk, record: EventRecord, now: datetime) -> None:
+    """Check that an event can be told to a VEN; if not, no VEN of its audience would hear anything more.
+
+    Raises:
+        WireError: if it does not become a valid message.
+    """
+    event = rules.wire_event(record, rules.status(record, now), now)
+    wire.parse(
+        wire.write(DistributeEvent(request_id="check", vtn_id=desk.vtn_id, events=(event,))),
+        max_bytes=_LARGEST_EVENT,
+    )
+
+
+def _audience(desk: Desk, wanted: api.EventCreate) -> tuple[VenId, ...]:
+    """Return the VENs an event is for.
+
+    Raises:
+        InvalidId: if a VEN is unknown or nobody is in a group.
+    """
+    vens = desk.operator.vens()
+    stray = frozenset(wanted.ven_ids) - {each.ven_id for each in vens}
+    empty = frozenset(wanted.groups) - {group for each in vens for group in each.provision.groups}
+    if stray or empty or not vens:
+        raise InvalidId(f"nobody behind {', '.join(sorted(stray | empty)) or 'this VTN'}")
+    return tuple(
+        each.ven_id
+        for each in vens
+        if wanted.all_vens
+        or each.ven_id in wanted.ven_ids
+        or not frozenset(wanted.groups).isdisjoint(each.provision.groups)
+    )
+
+
+async def _event(desk: Desk, call: Call) -> EventRecord:
+    record = await desk.operator.stored_event(call.path["event_id"])
+    if record is None:
+        raise NotFound(f"no event {call.path['event_id']}")
+    return record
+
+
+async def _open_event(desk: Desk, call: Call) -> EventRecord:
+    record = await _event(desk, call)
+    if desk.operator.event(record.event_id) is None:
+        raise NotAllowed(f"event {record.event_id} is long over")
+    return record
+
+
+async def show_event(desk: Desk, call: Call) -> api.EventDetail:
+    """Return an event with its history."""
+    record = await _event(desk, call)
+    fetched, opts = desk.operator.fetched(record.event_id), desk.operator.opts(record.event_id)
+    return api.EventDetail(
+        **dict(forms.event_out(record, desk.now())),
+        deliveries=tuple(
+            api.DeliveryOut(ven_id=ven_id, modification_number=each.modification_number, at=each.at)
+            for ven_id, each in sorted(fetched.items())
+        ),
+        opts=tuple(forms.opt_out(record.event_id, ven_id, each) for ven_id, each in sorted(opts.items())),
+        versions=tuple(
+            api.VersionOut(
+                modification_number=each.modification_number,
+                at=each.at,
+                cancelled=each.cancelled,
+                signals=tuple(forms.signal_out(signal) for signal in each.signals),
+            )
+            for each in record.versions
+        ),
+    )
+
+
+async def modify_event(desk: Desk, call: Call) -> api.EventOut:
+    """Change values of an event."""
+    record, change = await _open_event(desk, call), call.sent(api.EventModify)
+    if change.signals:
+        signals = tuple(forms.signal_of(each) for each in change.signals)
+    else:
+        signals = forms.with_values(record, change.values)
+    _check_wire(desk, rules.modify(record, signals, desk.now()), desk.now())
+    return forms.event_out(await desk.operator.modify_event(record.event_id, signals=signals), desk.now())
+
+
+async def cancel_event(desk: Desk, call: Call) -> api.EventOut:
+    """Cancel an event."""
+    record = await _open_event(desk, call)
+    return forms.event_out(await desk.operator.cancel_event(record.event_id), desk.now())
+
+
+# --- VENs --------------------------------------------------------------------------------------------------
+
+
+def _ven(desk: Desk, call: Call) -> VenView:
+    view = desk.operator.ven(call.path["ven_id"])
+    if view is None:
+        raise NotFound(f"no VEN {call.path['ven_id']}")
+    return view
+
+
+async def list_vens(desk: Desk, call: Call) -> api.VenList:
+    """Return the VENs by venID."""
+    vens = desk.operator.vens()
+    some = vens[: call.asked(Limited).limit]
+    return api.VenList(vens=tuple(forms.ven_out(each) for each in some), total=len(vens))
+
+
+async def show_ven(desk: Desk, call: Call) -> api.VenDetail:
+    """Return a VEN with what it offers."""
+    return forms.ven_detail(_ven(desk, call))
+
+
+async def provision_ven(desk: Desk, call: Call) -> api.VenDetail:
+    """Make a VEN known."""
+    wanted = call.sent(api.VenIn)
+    ven_id = VenId(wanted.ven_id or f"ven-{desk.new_id()}")
+    fingerprint = wanted.fingerprint
+    provision = Provision(
+        ven_id=ven_id,
+        ven_name=wanted.ven_name,
+        fingerprint=None if fingerprint is None else fingerprint.upper(),
+        resources=wanted.resources,
+        groups=wanted.groups,
+        market_contexts=wanted.market_contexts,
+    )
+    await desk.operator.provision((provision,))
+    view = desk.operator.ven(ven_id)
+    assert view is not None
+    return forms.ven_detail(view)
+
+
+async def remove_ven(desk: Desk, call: Call) -> api.CancelReply:
+    """Refuse a VEN from now on."""
+    view = _ven(desk, call)
+    await desk.operator.remove(view.ven_id)
+    return api.CancelReply(ven_id=view.ven_id, asked="nothing: it is refused from now on (463)")
+
+
+async def cancel_registration(desk: Desk, call: Call) -> api.CancelReply:
+    """End a VEN's registration."""
+    view = _ven(desk, call)
+    await desk.operator.cancel_registration(view.ven_id)
+    return api.CancelReply(ven_id=view.ven_id, asked="oadrCancelPartyRegistration")
+
+
+async def reregister(desk: Desk, call: Call) -> api.CancelReply:
+    """Ask a VEN to register again."""
+    view = _ven(desk, call)
+    await desk.operator.request_reregistration(view.ven_id)
+    return api.CancelReply(ven_id=view.ven_id, asked="oadrRequestReregistration")
+
+
+# --- reports and opts --------------------------------------------------------------------------------------
+
+
+async def list_reports(desk: Desk, call: Call) -> api.ReportList:
+    """Return the report requests by VEN."""
+    asked = call.asked(ReportQuery)
+    found = [
+        forms.report_out(view.ven_id, each)
+        for view in desk.operator.vens()
+        if asked.ven_id in (None, view.ven_id)
+        for each in view.requests
+    ]
+    return api.ReportList(reports=tuple(found[: asked.limit]), total=len(found))
+
+
+async def request_report(desk: Desk, call: Call) -> api.ReportOut:
+    """Ask a VEN for a report."""
+    view, wanted = _ven(desk, call), call.sent(api.ReportCreate)
+    start = wanted.start or desk.now()
+    draft = forms.report_draft_of(wanted, view.metadata, start.replace(microsecond=0))
+    (request_id,) = await desk.operator.request_reports(view.ven_id, (draft,))
+    return _requested(desk, call, request_id)
+
+
+async def cancel_report(desk: Desk, call: Call) -> api.ReportOut:
+    """Ask a VEN to stop a report."""
+    request_id = call.path["report_request_id"]
+    view = _ven(desk, call)
+    _requested(desk, call, request_id)
+    await desk.operator.cancel_reports(view.ven_id, (request_id,))
+    return _requested(desk, call, request_id)
+
+
+def _requested(desk: Desk, call: Call, request_id: str) -> api.ReportOut:
+    view = _ven(desk, call)
+    for each in view.requests:
+        if each.report_request_id == request_id:
+            return forms.report_out(view.ven_id, each)
+    raise NotFound(f"no report request {request_id} to {view.ven_id}")
+
+
+async def readings(desk: Desk, call: Call) -> api.ReadingList:
+    """Return what was reported."""
+    asked = call.asked(ReadingQuery)
+    end = asked.end or desk.now()
+    found = await desk.operator.readings(
+        report_specifier_id=asked.report_specifier_id,
+        start=asked.start or end - timedelta(days=1),
+        end=end,
+        ven_id=None if asked.ven_id is None else VenId(asked.ven_id),
+    )
+    return api.ReadingList(
+        readings=tuple(forms.reading_out(each) for each in found[: asked.limit]), total=len(found)
+    )
+
+
+async def list_opts(desk: Desk, call: Call) -> api.OptList:
+    """Return answers to events, and schedules."""
+    asked = call.asked(OptQuery)
+    answers = [
+        forms.opt_out(record.event_id, ven_id, opt)
+        for record in desk.operator.events()
+        if asked.event_id in (None, record.event_id)
+        for ven_id, opt in desk.operator.opts(record.event_id).items()
+        if asked.ven_id in (None, ven_id)
+    ]
+    answers.sort(key=lambda each: each.at, reverse=True)
+    schedules = [
+        forms.schedule_out(view.ven_id, each)
+        for view in desk.operator.vens()
+        if asked.event_id is None and asked.ven_id in (None, view.ven_id)
+        for each in view.schedules
+    ]
+    left = max(0, asked.limit - len(answers))
+    return api.OptList(
+        events=tuple(answers[: asked.limit]),
+        schedules=tuple(schedules[:left]),
+        total=len(answers) + len(schedules),
+    )
+
+
+async def stats(desk: Desk, call: Call) -> api.StatsOut:
+    """Return the counters."""
+    del call
+    stats = desk.operator.stats()
+    return api.StatsOut(
+        version=desk.version,
+        vtn_id=desk.vtn_id,
+        messages_in=_counters(stats.messages_in),
+        messages_out=_counters(stats.messages_out),
+        application_errors=_counters(stats.application_errors),
+        peer_errors=_counters(stats.peer_errors),
+        http_errors=_counters(stats.http_errors),
+        bytes_in=stats.bytes_in,
+        bytes_out=stats.bytes_out,
+        commits=stats.commits,
+    )
+
+
+def _counters(counts: Counts) -> tuple[api.Counter, ...]:
+    return tuple(api.Counter(name=name, count=count) for name, count in counts)

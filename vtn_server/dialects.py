@@ -1,0 +1,171 @@
+"""Everything in which SQLite and PostgreSQL differ for the store.
+
+A store is named by a URL: ``sqlite:///relative/path``, ``sqlite:////absolute/path``, ``postgresql://...``,
+or the path of a SQLite file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.dml import Insert
+
+from vtn_server.store import BadStoreUrl
+from vtn_server.tables import Base
+
+__all__ = [
+    "Address",
+    "address_of",
+    "await_writers",
+    "consistent_reads",
+    "insert_unless_there",
+    "one_at_a_time",
+    "open_engine",
+    "settle_engine",
+    "upsert",
+]
+
+_CONNECT_TIMEOUT_S: Final = 10
+_BUSY_TIMEOUT_MS: Final = 5000
+_ADVISORY_KEY: Final = 0x6665_6564_6C6F_6F70
+"""The key of the lock under which a PostgreSQL schema is made or upgraded: no meaning, only ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a store is.
+
+    Attributes:
+        file: The SQLite file; None for PostgreSQL.
+    """
+
+    url: URL
+    file: Path | None
+
+    def __str__(self) -> str:
+        """The address without its password."""
+        return str(self.file) if self.file is not None else self.url.render_as_string(hide_password=True)
+
+
+def address_of(store_url: str | Path) -> Address:
+    """Return where a store is.
+
+    Raises:
+        BadStoreUrl: for a URL that names no file and no PostgreSQL database.
+    """
+    if isinstance(store_url, Path) or "://" not in store_url:
+        path = Path(store_url)
+        if not path.name:
+            raise BadStoreUrl(f"not a file: {str(store_url)!r}")
+        return Address(url=URL.create("sqlite", database=str(path)), file=path)
+    try:
+        url = make_url(store_url)
+    except (ArgumentError, ValueError) as err:
+        raise BadStoreUrl("the store's URL cannot be read") from err
+    if url.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return Address(url=url.set(drivername="postgresql+psycopg"), file=None)
+    if url.drivername != "sqlite" or url.host is not None or url.query:
+        raise BadStoreUrl(f"{url.drivername}: a store is sqlite:///path or postgresql://...")
+    if not url.database or url.database == ":memory:":
+        raise BadStoreUrl("a store in memory would not survive")
+    return Address(url=url, file=Path(url.database))
+
+
+def open_engine(address: Address) -> Engine:
+    """Return the engine of a store; nothing is connected yet, and nothing of the database is changed."""
+    if address.file is not None:
+        engine = create_engine(address.url)
+        event.listen(engine, "connect", _sqlite_connected)
+        event.listen(engine, "begin", _sqlite_begin)
+        return engine
+    timeout = {} if "connect_timeout" in address.url.query else {"connect_timeout": _CONNECT_TIMEOUT_S}
+    engine = create_engine(address.url, connect_args=timeout, pool_pre_ping=True)
+    event.listen(engine, "connect", _postgresql_connected)
+    return engine
+
+
+def _sqlite_connected(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    del entry
+    # the driver's own idea of transactions leaves reads and DDL outside them; we say BEGIN ourselves
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _postgresql_connected(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    """Insist on durable commits where the server's default is off; a stricter default stays."""
+    del entry
+    cursor = connection.cursor()
+    cursor.execute(
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    cursor.close()
+    connection.commit()
+
+
+def settle_engine(engine: Engine) -> None:
+    """Prepare a database that is known to be ours for the store's work."""
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL").close()
+        finally:
+            connection.close()
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Wait for whoever else makes or upgrades the schema; a SQLite file has its lock already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
+
+
+def await_writers(connection: Connection) -> None:
+    """Wait until what a killed process had sent is committed or gone; on SQLite that is at once.
+
+    PostgreSQL may still be at the last commit of a process that is dead already.
+    """
+    if connection.dialect.name == "postgresql":
+        names = ", ".join(sorted(Base.metadata.tables))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_CONNECT_TIMEOUT_S}s'"))
+        connection.execute(text(f"LOCK TABLE {names} IN SHARE MODE"))
+
+
+def consistent_reads(engine: Engine) -> Engine:
+    """Return the engine for reading: all statements of a transaction see one state."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine  # so it is anyway in write-ahead mode
+
+
+def _insert(connection: Connection, row: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(row) if connection.dialect.name == "sqlite" else postgresql.insert(row)
+
+
+def insert_unless_there(connection: Connection, row: type[Base]) -> Insert:
+    """Return the statement that inserts rows and leaves alone those whose key exists."""
+    return _insert(connection, row).on_conflict_do_nothing()
+
+
+def upsert(connection: Connection, row: type[Base]) -> Insert:
+    """Return the statement that inserts rows and replaces those whose key exists."""
+    statement = _insert(connection, row)
+    table = statement.table
+    columns = [each.name for each in table.columns if not each.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=[each.name for each in table.columns if each.primary_key],
+        set_={name: statement.excluded[name] for name in columns},
+    )

@@ -1,0 +1,81 @@
+"""Deletion of what is old, in portions that are short enough for commits to get their turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection, delete, tuple_
+from sqlmodel import col, select
+
+from vtn_server.rows import moment_text
+from vtn_server.store import Pruned
+from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, ReadingRow
+
+__all__ = ["STEPS", "Step"]
+
+Step: TypeAlias = Callable[[Connection, datetime | None, datetime | None], Pruned]
+
+_READINGS: Final = 2000
+_EVENTS: Final = 200
+
+
+def _readings(
+    connection: Connection, readings_before: datetime | None, events_before: datetime | None
+) -> Pruned:
+    """Delete a portion of the readings that start before an instant."""
+    del events_before
+    if readings_before is None:
+        return Pruned()
+    limit = moment_text(readings_before)
+    specifiers = connection.execute(select(ReadingRow.report_specifier_id).distinct()).scalars().all()
+    key = tuple_(
+        col(ReadingRow.report_specifier_id),
+        col(ReadingRow.start),
+        col(ReadingRow.ven_id),
+        col(ReadingRow.r_id),
+    )
+    for specifier in specifiers:  # so that the key's index finds them
+        old = (
+            select(ReadingRow.report_specifier_id, ReadingRow.start, ReadingRow.ven_id, ReadingRow.r_id)
+            .where(ReadingRow.report_specifier_id == specifier, ReadingRow.start < limit)
+            .limit(_READINGS)
+        )
+        done = connection.execute(delete(ReadingRow).where(key.in_(old)))
+        if done.rowcount:
+            return Pruned(readings=done.rowcount)
+    return Pruned()
+
+
+def _events(
+    connection: Connection, readings_before: datetime | None, events_before: datetime | None
+) -> Pruned:
+    """Delete a portion of the events that were over by an instant, with their versions and answers."""
+    del readings_before
+    if events_before is None:
+        return Pruned()
+    old = select(EventRow.event_id).where(
+        EventRow.over_at != "", EventRow.over_at <= moment_text(events_before)
+    )
+    ids = connection.execute(old.limit(_EVENTS)).scalars().all()
+    if not ids:
+        return Pruned()
+    connection.execute(delete(EventVersionRow).where(col(EventVersionRow.event_id).in_(ids)))
+    opts = connection.execute(delete(EventOptRow).where(col(EventOptRow.event_id).in_(ids))).rowcount
+    connection.execute(delete(EventRow).where(col(EventRow.event_id).in_(ids)))
+    return Pruned(events=len(ids), opts=opts)
+
+
+def _opts(connection: Connection, readings_before: datetime | None, events_before: datetime | None) -> Pruned:
+    """Delete answers that came in after their event was deleted: the VTN remembers it for a while."""
+    del readings_before
+    if events_before is None:
+        return Pruned()
+    kept = select(EventRow.event_id)
+    done = connection.execute(delete(EventOptRow).where(col(EventOptRow.event_id).not_in(kept)))
+    return Pruned(opts=done.rowcount)
+
+
+STEPS: Final[tuple[Step, ...]] = (_readings, _events, _opts)
+"""To be repeated each until it deletes nothing more."""
