@@ -85,6 +85,7 @@ class Market(_Model):
     ask_factor_low: Positive
     ask_factor_high: Positive
     rebate_max_eur_per_kwh: NonNegative
+    forecast_noise: NonNegative
 
 
 class Battery(_Model):

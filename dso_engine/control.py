@@ -310,14 +310,14 @@ class RealtimePrice:
                     bound_kw=each.bounds.c_lo_kw,
                     stress_ratio=high,
                     obeys=obeys,
-                    saturated=each.state.saturated,
+                    saturated=each.exhausted,
                 ),
                 import_kw=step(
                     each.tightening.import_kw,
                     bound_kw=each.bounds.c_hi_kw,
                     stress_ratio=low,
                     obeys=obeys,
-                    saturated=each.state.saturated,
+                    saturated=each.exhausted,
                 ),
             )
 

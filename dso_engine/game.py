@@ -59,18 +59,6 @@ class FlowBounds:
             return flow_kw - self.c_lo_kw
         return max(flow_kw - self.c_hi_kw, 0.0)
 
-    def clipped(self, *, lowest_kw: float, highest_kw: float) -> FlowBounds:
-        """Move a bound that the homes cannot reach to the nearest flow they can (mechanisms.md 9).
-
-        What is cut off is a violation the price cannot cure; the caller compares with the bounds it asked
-        for and curtails the rest.
-
-        Args:
-            lowest_kw: Most export the homes can reach, kW.
-            highest_kw: Most import the homes can reach, kW.
-        """
-        return FlowBounds(c_lo_kw=min(self.c_lo_kw, highest_kw), c_hi_kw=max(self.c_hi_kw, lowest_kw))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:

@@ -168,12 +168,21 @@ def reading_of(readings: Sequence[PccReading], pcc: Pcc) -> PccReading:
 def pcc_stress(network: Network, state: GridState, limits: Limits, pcc: Pcc) -> tuple[float, float]:
     """Return how near a PCC is to its limits when exporting and when importing; 1 is at the limit.
 
-    Its own phase at all buses of its feeder counts for the voltage; thermal loading counts for both sides.
+    Its own phase at all buses of its feeder counts for the voltage. Loading, of its own feeder and of the
+    transformer, counts for the direction the power flows in.
     """
-    buses = [k + 1 for k, segment in enumerate(network.segments) if segment.feeder == pcc.feeder]
-    v_pu = state.v_v[buses, pcc.phase] / limits.v_nominal_v - 1.0
-    thermal = stress(network, state, limits).thermal
+    rows = [k for k, segment in enumerate(network.segments) if segment.feeder == pcc.feeder]
+    v_pu = state.v_v[[k + 1 for k in rows], pcc.phase] / limits.v_nominal_v - 1.0
+    loading = [
+        max(
+            float(state.i_a[k, pcc.phase]) / network.segments[k].rated_current_a,
+            float(state.i_n_a[k]) / network.segments[k].rated_neutral_current_a,
+        )
+        for k in rows
+    ]
+    thermal = max(*loading, state.transformer_loading_pct / 100.0)
+    exporting = float(state.pcc_p_kw[network.feeders.index(pcc.feeder), pcc.phase]) < 0.0
     return (
-        max(float(v_pu.max()) / limits.v_band, thermal),
-        max(-float(v_pu.min()) / limits.v_band, thermal),
+        max(float(v_pu.max()) / limits.v_band, thermal if exporting else 0.0),
+        max(-float(v_pu.min()) / limits.v_band, 0.0 if exporting else thermal),
     )

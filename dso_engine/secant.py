@@ -201,8 +201,9 @@ class _Step:
         if self.violation_kw == 0.0 and over_kw <= self.law.tolerance_kw + 2.0 * self.noise_kw:
             return held
         span_c = abs(self.now.u_millicent - stretch.u_millicent) / MILLICENT_PER_CENT
-        if self.settled and stretch_steps >= 2 and span_c >= self.law.flat_span_c:
-            return replace(held, u_millicent=stretch.u_millicent, resting=True)
+        if stretch_steps >= 2 and span_c >= self.law.flat_span_c:
+            back = replace(held, u_millicent=stretch.u_millicent)
+            return replace(back, resting=True) if self.settled else replace(back, mode=Mode.SATURATED)
         change_c = self.law.hold_gain * self.gap_kw / held.slope_kw_per_c
         most_c = self.law.first_step_c / 4.0
         before = self.state.previous

@@ -53,13 +53,15 @@ def demo(
         ),
     ] = None,
     date: Annotated[
-        str, typer.Option(help="Day to play, YYYY-MM-DD; the profiles know 2018.")
+        str, typer.Option(help="Day to play, YYYY-MM-DD, from 2018-01-04 to 2018-12-30.")
     ] = "2018-05-16",
     start: Annotated[
         str | None, typer.Option(help="First slot, local time HH:MM; default 00:00, 10:30 with --slots.")
     ] = None,
     slots: Annotated[int | None, typer.Option(min=1, max=144, help="Number of ten-minute slots.")] = None,
-    seed: Annotated[int, typer.Option(help="Draws forecast noise and reserve prices, never ownership.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Draws forecast noise and reserve prices, never ownership.")
+    ] = 1,
     pv_kwp: Annotated[float | None, typer.Option(min=0.0, help="Rated power of each PV, kWp.")] = None,
     no_control: Annotated[bool, typer.Option("--no-control", help="Only the day without control.")] = False,
     model_error: Annotated[

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import SettingsError
 from dso_engine.errors import EngineError
@@ -28,14 +29,31 @@ from feederloop.simulation.result import RunResult, to_json
 from feederloop.simulation.run import DayRun, RunOptions, RunOutcome, SlotProgress, slots_of
 from feederloop.simulation.scenario import Scenario, ScenarioError, ScenarioOptions, load_scenario
 from feederloop.simulation.uncontrolled import run_uncontrolled
+from schemas.oadr20b.errors import OadrError
 from ven_client.hems.model import HemsError
 from ven_client.hems.program import Planner
 from ven_client.transport import Exchange
+from vtn_server.store import StoreError
 
 __all__ = ["DemoError", "DemoRequest", "run_demo"]
 
 _MIDDAY: Final = "10:30"
 _DAY: Final = timedelta(days=1)
+_FIRST_DAY: Final = date(2018, 1, 4)
+_LAST_DAY: Final = date(2018, 12, 30)
+
+
+_EXPECTED: Final = (
+    ScenarioError,
+    SettingsError,
+    ProfileError,
+    EngineError,
+    HemsError,
+    OadrError,
+    StoreError,
+    SQLAlchemyError,
+    OSError,
+)
 
 
 class DemoError(Exception):
@@ -71,6 +89,7 @@ def run_demo(request: DemoRequest) -> RunResult:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         start = _start(request)
+        _check_targets(request)
         scenario = load_scenario(
             ScenarioOptions(
                 day=_day(request),
@@ -83,7 +102,7 @@ def run_demo(request: DemoRequest) -> RunResult:
         )
         result, exchanges = _play(request, scenario, start)
         page = _write(request, result, exchanges)
-    except (ScenarioError, SettingsError, ProfileError, EngineError, HemsError, OSError) as err:
+    except _EXPECTED as err:
         raise DemoError(str(err)) from err
     _show(result, page)
     return result
@@ -96,9 +115,29 @@ def _day(request: DemoRequest) -> date:
         DemoError: if the text is no date.
     """
     try:
-        return date.fromisoformat(request.day)
+        day = date.fromisoformat(request.day)
     except ValueError as err:
         raise DemoError(f"--date {request.day}: a date YYYY-MM-DD is needed") from err
+    if not _FIRST_DAY <= day <= _LAST_DAY:
+        raise DemoError(
+            f"--date {request.day}: from {_FIRST_DAY} to {_LAST_DAY}; forecasts look three days back, "
+            "and the last market hours a day ahead"
+        )
+    return day
+
+
+def _check_targets(request: DemoRequest) -> None:
+    """Make the output folder and see that the copy can be written, before minutes are spent.
+
+    Raises:
+        DemoError: naming the option that does not fit.
+    """
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise DemoError(f"--out {request.out}: {err.strerror}") from err
+    if request.json is not None and not request.json.parent.is_dir():
+        raise DemoError(f"--json {request.json}: there is no folder {request.json.parent}")
 
 
 def _start(request: DemoRequest) -> timedelta:
@@ -124,7 +163,7 @@ def _play(
         law=request.law,
         model_error=request.model_error,
         logged=_logged(scenario),
-        database=_fresh_database(request.out),
+        database=_fresh_database(request.out) if request.control else request.out,
     )
     planner = Planner()
     run: DayRun | None = None
@@ -143,10 +182,9 @@ def _play(
 
 def _fresh_database(out: Path) -> Path:
     """Return the VTN's file in the output folder; what a former run left of it is removed."""
-    out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob("vtn.sqlite*"):
+    for old in out.glob("demo-vtn.sqlite*"):
         old.unlink()
-    return out / "vtn.sqlite"
+    return out / "demo-vtn.sqlite"
 
 
 def _controlled(scenario: Scenario, options: RunOptions, planner: Planner) -> tuple[DayRun, RunOutcome]:
@@ -154,7 +192,7 @@ def _controlled(scenario: Scenario, options: RunOptions, planner: Planner) -> tu
 
     def show(seen: SlotProgress) -> None:
         clearing = seen.market.clearing if seen.market is not None else None
-        traded = "no auction yet" if clearing is None else f"{clearing.status.value} {clearing.traded_wh} Wh"
+        traded = "no auction" if clearing is None else f"{clearing.status.value} {clearing.traded_wh} Wh"
         state = "armed" if seen.armed else "off"
         progress.slot(seen.slot, traded if seen.counted else f"{traded} (warming up)", state)
 
@@ -192,7 +230,6 @@ def _logged_exchange(exchange: Exchange) -> LoggedExchange:
 
 
 def _write(request: DemoRequest, result: RunResult, exchanges: tuple[LoggedExchange, ...]) -> Path:
-    request.out.mkdir(parents=True, exist_ok=True)
     text = to_json(result)
     (request.out / "result.json").write_text(text, encoding="utf-8")
     if request.json is not None:

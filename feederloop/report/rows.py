@@ -179,7 +179,7 @@ def _control(result: RunResult) -> tuple[Row, ...]:
     stepped = sum(step.stepped for step in result.steps)
     values = (
         ("Price armed", f"{len(result.armed_slots):,} of {len(result.slots):,} slots"),
-        ("Price steps", f"{stepped:,}"),
+        ("Price evaluations", f"{stepped:,}"),
         ("Price changes published", f"{result.price_changes:,}"),
         ("Phases switched", f"{result.switch_operations:,}"),
     )

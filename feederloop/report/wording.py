@@ -103,16 +103,22 @@ def headline(result: RunResult) -> str:
     )
     traded = f"The homes traded {kwh(result.traded_kwh) if result.traded_kwh else 'nothing'} among themselves"
     if result.armed_slots:
-        steps = count(_steps(result), "step")
+        steps = count(_steps(result), "evaluation")
         traded += f", and the price was armed in {count(len(result.armed_slots), 'slot')} ({steps})."
     else:
         traded += "; the real-time price was never needed."
     sentences.append(traded)
     sentences.append(
         f"All bills together came to {euro(controlled.bills_eur)} EUR, "
-        f"against {euro(without.bills_eur)} EUR without control."
+        f"against {euro(without.bills_eur)} EUR without control{_penalty(result)}."
     )
     return " ".join(sentences)
+
+
+def _penalty(result: RunResult) -> str:
+    """Name what is no energy in the bills, where it is worth a word."""
+    reward = sum(home.reward_eur for home in result.homes)
+    return f" (of it {euro(reward)} EUR for not keeping to commitments)" if reward >= 0.01 else ""
 
 
 def _steps(result: RunResult) -> int:

@@ -18,6 +18,7 @@ from typing import Final
 
 from dso_engine.accounts import reward_terms, settle_run
 from dso_engine.control import ControlSettings, RealtimePrice
+from dso_engine.feedback import Feedback
 from dso_engine.feeder import Network, with_model_error
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.game import Law
@@ -133,8 +134,11 @@ class _Tape:
     def record(self, record: EngineRecord) -> None:
         self.records.append(record)
 
-    def market(self) -> MarketRecord | None:
-        return next((r for r in reversed(self.records) if isinstance(r, MarketRecord)), None)
+    def market(self, slot: datetime) -> MarketRecord | None:
+        """Return the auction of a slot."""
+        return next(
+            (r for r in reversed(self.records) if isinstance(r, MarketRecord) and r.slot == slot), None
+        )
 
     def armed(self, slot: datetime) -> bool:
         return any(isinstance(r, ArmRecord) and r.slot == slot and r.armed for r in reversed(self.records))
@@ -326,6 +330,7 @@ class DayRun:
         return ControlSettings(
             limits=self.limits,
             law=laws[self.options.law],
+            feedback=Feedback(relax_below=1.0 - self.limits.guard_v / self.limits.v_band),
             curvature_c_per_kwh2=p.costs.curvature_c_per_kwh2,
             reward_curvature_c_per_kwh2=p.costs.reward_curvature_c_per_kwh2,
         )
@@ -362,7 +367,7 @@ class DayRun:
             if self._on_slot is not None:
                 self._on_slot(
                     SlotProgress(
-                        slot=slot, counted=counted, market=self.tape.market(), armed=self.tape.armed(slot)
+                        slot=slot, counted=counted, market=self.tape.market(slot), armed=self.tape.armed(slot)
                     )
                 )
             slot = edge

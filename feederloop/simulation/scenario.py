@@ -23,8 +23,6 @@ __all__ = ["HomeSpec", "Scenario", "ScenarioError", "ScenarioOptions", "load_sce
 
 _NETWORKS: Final = {33: ("lv_33h_17pv.json", "chapter4_33h"), 50: ("lv_50h_rural.json", "D")}
 _GROUPS: Final = ("pv_battery", "pv_only", "battery_only", "none")
-_FORECAST_NOISE: Final = 0.05
-"""Standard deviation of the seeded noise on top of persistence, relative."""
 
 
 class ScenarioError(Exception):
@@ -102,7 +100,7 @@ class Scenario:
         They depend on the home, the slot and the seed only, whoever asks and how often.
         """
         rng = np.random.default_rng([home.noise_seed, int(slot.timestamp()) // 600])
-        load, pv = 1.0 + _FORECAST_NOISE * rng.standard_normal(2)
+        load, pv = 1.0 + self.parameters.market.forecast_noise * rng.standard_normal(2)
         return max(0.0, float(load)), max(0.0, float(pv))
 
 

@@ -51,7 +51,7 @@ class Site:
     slots: int = 3
 
 
-WEAK: Final = Site(longer=4.5, pv_kwp=7.0, start=timedelta(hours=10, minutes=30))
+WEAK: Final = Site(longer=6.0, pv_kwp=7.0, start=timedelta(hours=10, minutes=30))
 """The voltage is at risk and the price is in use."""
 CALM: Final = Site(longer=1.0, pv_kwp=5.0, start=timedelta(hours=11, minutes=30))
 """Homes trade, the price is never armed."""

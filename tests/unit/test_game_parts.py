@@ -35,14 +35,6 @@ def test_empty_or_undefined_bounds_are_refused() -> None:
         FlowBounds(c_lo_kw=nan)
 
 
-def test_clipping_to_the_reachable_set() -> None:
-    """Wanted at least -5 kW, the homes reach only -8: the bound becomes -8, the other side stays."""
-    wanted = FlowBounds(c_lo_kw=-5.0, c_hi_kw=30.0)
-    assert wanted.clipped(lowest_kw=-20.0, highest_kw=-8.0) == FlowBounds(c_lo_kw=-8.0, c_hi_kw=30.0)
-    assert wanted.clipped(lowest_kw=40.0, highest_kw=50.0) == FlowBounds(c_lo_kw=-5.0, c_hi_kw=40.0)
-    assert wanted.clipped(lowest_kw=-20.0, highest_kw=10.0) == wanted
-
-
 def test_a_missing_measurement_is_not_a_number() -> None:
     for value in (nan, inf):
         with pytest.raises(ValueError, match="finite"):

@@ -17,7 +17,10 @@ RUNNER = CliRunner()
     ("options", "says"),
     [
         (["--date", "2018-02-30"], "--date 2018-02-30"),
-        (["--date", "2031-01-01"], "no slot of the profiles"),
+        (["--date", "2031-01-01"], "from 2018-01-04 to 2018-12-30"),
+        (["--date", "2018-12-31"], "from 2018-01-04 to 2018-12-30"),
+        (["--json", "no/such/folder/x.json"], "--json"),
+        (["--seed", "-1"], "--seed"),
         (["--start", "25:00"], "--start 25:00"),
         (["--start", "10:35"], "ten-minute edge"),
         (["--homes", "40"], "40 homes"),
@@ -40,6 +43,14 @@ def test_a_network_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     outcome = RUNNER.invoke(app, ["demo", "--network", str(bad), "--no-control", "--out", str(tmp_path)])
     assert outcome.exit_code == 2
     assert "net.json" in outcome.output
+
+
+def test_a_file_in_the_way_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    outcome = RUNNER.invoke(app, ["demo", "--no-control", "--out", str(tmp_path / "out")])
+    assert outcome.exit_code == 2
+    assert "--out" in outcome.output
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_no_control_plays_the_comparison_only(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_both_columns_hold_their_own_figures() -> None:
     assert shown["Curtailed energy"] == ["0.00 kWh", "3.20 kWh"]
     # 22 slots of 5 PCCs x 6 steps and one of 5 x 30.
     assert shown["Price armed"] == ["-", "23 of 144 slots"]
-    assert shown["Price steps"] == ["-", "810"]
+    assert shown["Price evaluations"] == ["-", "810"]
     assert shown["Exchanged"] == ["-", "30,912"]
     assert shown["sent by VENs"] == ["-", "15,456"]
     assert shown["Rejected as invalid"] == ["-", "0"]
