@@ -141,7 +141,8 @@ def test_a_silent_ven_holds_the_price_up_for_twenty_seconds_only(tmp_path: Path)
 
     async def fall_silent() -> None:
         (moving,) = _moving(day, day.first + 10 * SECOND)
-        event = next(e for e in day.run.host.operator.events() if e.event_id.startswith(f"rtc-{moving}-"))
+        event = day.run.host.operator.event(f"rtc-{moving}-{day.first:%Y%m%dT%H%MZ}")
+        assert event is not None
         home = next(h for h, ven in day.run.ven_ids.items() if ven in event.audience)
         await day.run.vens.stop(home)
 

@@ -83,7 +83,8 @@ def test_accounts_that_do_not_balance_are_called_wrong() -> None:
             "slots of 144 beyond it). With the market, the phase switches and the real-time price the worst "
             "was 9.5 % above nominal and no limit was broken at the end of any slot; 3.20 kWh of solar "
             "energy were curtailed. The homes traded 34.1 kWh among themselves, and the price was armed in "
-            "23 slots (810 steps). All bills together came to 21.34 EUR, against 25.50 EUR without control.",
+            "23 slots (810 evaluations). All bills together came to 21.34 EUR, against 25.50 EUR without "
+            "control.",
         ),
         (
             samples.uncontrolled(),

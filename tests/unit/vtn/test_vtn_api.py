@@ -360,6 +360,8 @@ async def test_a_ven_from_provisioning_to_removal(console: Console) -> None:
     await rig.send(m.Poll(ven_id=ven_id), m.Response, code="463")
     again = m.CreatePartyRegistration(request_id="r", ven_name="carol", http_pull_model=True)
     await rig.send(again, m.CreatedPartyRegistration, code="463")
+    by_id = m.CreatePartyRegistration(request_id="r", ven_id=ven_id, http_pull_model=True)
+    await rig.send(by_id, m.CreatedPartyRegistration, code="463")
     error = await console.refused("POST", "/events", 422, json=PRICE | {"ven_ids": [ven_id]})
     assert error.oadr_code == "452"
 
