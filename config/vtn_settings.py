@@ -76,7 +76,7 @@ class VtnProgramSettings(ProgramSettings):
 
     model_config = SettingsConfigDict(env_prefix="VTN_")
 
-    vtn_id: Annotated[str, Field(min_length=1)] = "feederloop-vtn"
+    vtn_id: Annotated[str, Field(min_length=1)] = "Feederloop_VTN"
     host: str = "127.0.0.1"
     port: Port = 8080
     prefix: str = ""

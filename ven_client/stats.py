@@ -18,7 +18,7 @@ class ClientStats:
     """A snapshot; each list of counts is sorted by name.
 
     Attributes:
-        sent: Requests that left, by message type; a repetition counts again.
+        sent: Requests, by message type; one repeated at once on a fresh connection counts once.
         received: Replies, by message type.
         application_errors: Replies with a responseCode other than 2xx, by code.
         http_errors: Replies with another HTTP status than 200, by status.

@@ -111,11 +111,12 @@ class HttpPull:
     async def _exchange(self, service: ServiceName, message: AnyMessage) -> AnyMessage:
         body = self._encoded(message)
         sent_at = self._now()
+        self._tally.sent(message, len(body))
         try:
-            status, raw = await self._post(service, message, body)
+            status, raw = await self._post(service, body)
         except _ConnectionLost:
             self._tally.reconnects += 1
-            status, raw = await self._post(service, message, body)
+            status, raw = await self._post(service, body)
         self._tally.body(len(raw), status)
         if self._observer is not None:
             self._observer(
@@ -151,9 +152,8 @@ class HttpPull:
             self._known = (raw, reply)
         return reply
 
-    async def _post(self, service: ServiceName, message: AnyMessage, body: bytes) -> tuple[int, bytes]:
+    async def _post(self, service: ServiceName, body: bytes) -> tuple[int, bytes]:
         """The one place where errors of aiohttp become ours."""
-        self._tally.sent(message, len(body))
         reused, self._reused = self._reused, False
         try:
             async with self._client().post(

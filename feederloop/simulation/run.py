@@ -199,7 +199,7 @@ class DayRun:
         self.ven_ids = {spec.home: VenId(f"ven-{spec.home}") for spec in scenario.homes}
         self.switches = {s.home: f"switch-{s.home}" for s in scenario.homes if s.has_switch}
         self.host = VtnHost(
-            settings=VtnSettings(vtn_id="feederloop-vtn", poll_period=Duration(seconds=10)),
+            settings=VtnSettings(vtn_id="Feederloop_VTN", poll_period=Duration(seconds=10)),
             database=options.database,
             now=self.clock.now,
             report_plan=self._report_plan,

@@ -123,7 +123,7 @@ async def test_a_vtn_two_vens_and_an_operator(tmp_path: Path) -> None:
         vtn = await stack.enter_async_context(
             program(tmp_path, "vtn", "operator", "vtn", "--config", "vtn.toml")
         )
-        assert vtn.told["vtn_id"] == ["feederloop-vtn"]
+        assert vtn.told["vtn_id"] == ["Feederloop_VTN"]
         assert [each.rsplit("/", 1)[1] for each in vtn.told["market_context"]] == [
             "local-market",
             "phase-switching",
@@ -141,7 +141,7 @@ async def test_a_vtn_two_vens_and_an_operator(tmp_path: Path) -> None:
         await _operate(client)
 
         status, told = await ready(url)
-        assert (status, told["ready"], told["vtn_id"]) == (200, True, "feederloop-vtn")
+        assert (status, told["ready"], told["vtn_id"]) == (200, True, "Feederloop_VTN")
         status, told = await ready(pull.told["health"][0])
         assert (status, told["ven_id"], told["state"]) == (200, "ven-pull", "operational")
 
