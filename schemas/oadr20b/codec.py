@@ -354,7 +354,7 @@ def wrap_bare(root: Element) -> Element:
     return payload
 
 
-def encode_message(message: AnyMessage, signed_object_id: str | None = None) -> Element:
+def encode_message(message: AnyMessage) -> Element:
     """Return a message wrapped in ``oadrPayload/oadrSignedObject`` (always wrapped, G4).
 
     Raises:
@@ -362,7 +362,5 @@ def encode_message(message: AnyMessage, signed_object_id: str | None = None) -> 
     """
     payload = etree.Element(PAYLOAD, nsmap=_NSMAP)
     signed = etree.SubElement(payload, SIGNED_OBJECT)
-    if signed_object_id is not None:
-        set_attribute(signed, "Id", signed_object_id)
     _fill(etree.SubElement(signed, tag_of(type(message))), message)
     return payload
