@@ -9,11 +9,11 @@ Source: mechanisms.md 9 starts from the commitment, else from the last metered s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from dso_engine.hourly import HourBook
-from dso_engine.model import SLOT, SLOTS_PER_HOUR, HomeId
+from dso_engine.model import SLOT, SLOTS_PER_HOUR, Commitment, HomeId
 from dso_engine.ports import HomeExchange
 
 __all__ = ["Nowcast"]
@@ -39,9 +39,20 @@ class Nowcast:
         Commitment of the slot plus (metered - commitment) of the newest metered slot; the part that is not
         known is left out.
         """
+        return (await self.expected_each_kw((slot,), now))[slot]
+
+    async def expected_each_kw(
+        self, slots: Sequence[datetime], now: datetime
+    ) -> Mapping[datetime, Mapping[HomeId, float]]:
+        """Return the same for several slots; the meters are asked once."""
         metered_slot, metered = await self._last_metered(now)
-        committed = self._book.commitments(slot)
         before = self._book.commitments(metered_slot)
+        return {slot: self._expected(slot, metered, before) for slot in slots}
+
+    def _expected(
+        self, slot: datetime, metered: Mapping[HomeId, int], before: Mapping[HomeId, Commitment]
+    ) -> Mapping[HomeId, float]:
+        committed = self._book.commitments(slot)
         expected: dict[HomeId, float] = {}
         for home in committed.keys() | metered.keys():
             plan, was = committed.get(home), before.get(home)

@@ -93,9 +93,9 @@ class PhasePlanner:
         for home, chain in plan.items():
             del chain[first:]
             chain.extend([current[home]] * (first - len(chain)))
+        flows_kw = await self._nowcast.expected_each_kw(slots, now)
         for slot in slots:
-            flows_kw = await self._nowcast.expected_kw(slot, now)
-            chosen = self._allocate(slot, flows_kw, current, fixed)
+            chosen = self._allocate(slot, flows_kw[slot], current, fixed)
             current.update(chosen)
             for home, chain in plan.items():
                 chain.append(current[home])
