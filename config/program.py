@@ -174,8 +174,12 @@ def _anchored(cls: type[BaseModel], table: dict[str, Any], folder: Path) -> dict
         kind = field.annotation
         if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
             found[name] = _anchored(kind, value, folder)
-        elif isinstance(value, str) and _is_anchored(field.metadata, kind):
+        elif not _is_anchored(field.metadata, kind):
+            continue
+        elif isinstance(value, str):
             found[name] = Anchored.at(folder, value)
+        elif isinstance(value, list):
+            found[name] = [Anchored.at(folder, each) if isinstance(each, str) else each for each in value]
     return found
 
 

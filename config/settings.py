@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,17 +19,21 @@ __all__ = [
     "Homes",
     "Market",
     "Neighbourhood",
+    "Preferences",
     "Pv",
     "SettingsError",
+    "SwitchChoice",
     "Tariff",
     "data_path",
     "load_neighbourhood",
 ]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Hour = Annotated[int, Field(ge=0, le=24)]
+SwitchChoice = Literal["highest_flow", "mean_based", "highest_average_flow", "hybrid", "greedy"]
 
 
 class SettingsError(Exception):
@@ -55,26 +59,39 @@ class Pv(_Model):
 
 
 class Tariff(_Model):
-    """Supplier and feed-in tariff, EUR/kWh, by local hour."""
+    """Supplier and feed-in tariff, EUR/kWh, by local hour.
+
+    Three kinds, by what is given: flat (``supplier`` alone), time of use (the three peak values as well) and
+    dynamic (``hourly`` as well: what the supplier charges in each hour of the day, in place of ``supplier``).
+    """
 
     supplier: Positive
-    supplier_peak: Positive
-    peak_from_hour: Hour
-    peak_to_hour: Hour
+    supplier_peak: Positive | None = None
+    peak_from_hour: Hour | None = None
+    peak_to_hour: Hour | None = None
+    hourly: Annotated[tuple[Price, ...], Field(min_length=24, max_length=24)] | None = None
     feed_in: NonNegative
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.feed_in > min(self.supplier, self.supplier_peak):
-            raise ValueError("the feed-in tariff must not exceed the supplier's")
-        if self.peak_from_hour > self.peak_to_hour:
+        peak = (self.supplier_peak, self.peak_from_hour, self.peak_to_hour)
+        if any(value is None for value in peak) and any(value is not None for value in peak):
+            raise ValueError("a peak needs a price, a first and a last hour")
+        if self.hourly is not None and self.supplier_peak is not None:
+            raise ValueError("a tariff has a peak or hourly prices, not both")
+        if self.peak_from_hour is not None and self.peak_from_hour > (self.peak_to_hour or 0):
             raise ValueError("the peak must end after it starts")
+        if self.feed_in > min(self.supplier_at(hour) for hour in range(24)):
+            raise ValueError("the feed-in tariff must not exceed the supplier's")
         return self
 
     def supplier_at(self, local_hour: int) -> float:
         """Return the supplier's price in a local hour (0 to 23), EUR/kWh."""
-        peak = self.peak_from_hour <= local_hour < self.peak_to_hour
-        return self.supplier_peak if peak else self.supplier
+        if self.hourly is not None:
+            return self.hourly[local_hour]
+        if self.supplier_peak is None or self.peak_from_hour is None or self.peak_to_hour is None:
+            return self.supplier
+        return self.supplier_peak if self.peak_from_hour <= local_hour < self.peak_to_hour else self.supplier
 
 
 class Market(_Model):
@@ -86,6 +103,10 @@ class Market(_Model):
     ask_factor_high: Positive
     rebate_max_eur_per_kwh: NonNegative
     forecast_noise: NonNegative
+    forecast: Literal["persistence", "perfect"] = "persistence"
+    """What the noise comes on top of."""
+    day_ahead: bool = False
+    """Whether hourly blocks are traded the day before; played by the studies, not yet over messages."""
 
 
 class Battery(_Model):
@@ -119,6 +140,14 @@ class Costs(_Model):
     tie_break_c_per_kwh: NonNegative
 
 
+class Preferences(_Model):
+    """What a customer wants of the home's energy manager, the same in all homes."""
+
+    comfort_weight: Positive = 1.0
+    reserve_soc: Fraction = 0.0
+    no_discharge_hours: tuple[Annotated[int, Field(ge=0, le=23)], ...] = ()
+
+
 class Control(_Model):
     """The DSO's side: price, phases."""
 
@@ -131,6 +160,8 @@ class Control(_Model):
     release_voltage: Fraction
     phase_mu_kw2: NonNegative
     switches: Annotated[int, Field(ge=0)]
+    switch_choice: SwitchChoice = "highest_flow"
+    """How the homes with a transfer switch are chosen; see docs/mechanisms.md 14."""
 
 
 class Neighbourhood(_Model):
@@ -143,6 +174,7 @@ class Neighbourhood(_Model):
     battery: Battery
     flexible_load: FlexibleLoad
     costs: Costs
+    preferences: Preferences = Preferences()
     control: Control
 
 

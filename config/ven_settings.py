@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section
+from config.signature_settings import Signature
+from config.tls_settings import VenTls
 from config.vtn_settings import Log
 
-__all__ = ["Health", "Home", "Listener", "Polling", "VenProgramSettings"]
+__all__ = ["DeviceSettings", "Health", "Home", "Listener", "Polling", "Topics", "VenProgramSettings"]
+
+
+Topic = Annotated[str, Field(min_length=1, pattern=r"^[^+#\x00]*$")]
+
+_DEFAULT_VTN: Final = "127.0.0.1:8080"
 
 
 class Home(Section):
-    """The simulated home behind the VEN."""
+    """The home behind the VEN: its prices and costs, and its devices where they are simulated."""
 
     id: Annotated[str, Field(min_length=1)] = "H07"
     homes: int = 50
     scenario: str | None = None
     seed: int = 1
+
+
+class Topics(Section):
+    """Topics with other names than the default ones; see docs/devices.md for what each carries."""
+
+    meter_energy: Topic | None = None
+    meter_power: Topic | None = None
+    pv_power: Topic | None = None
+    battery_power: Topic | None = None
+    battery_soc: Topic | None = None
+    phase: Topic | None = None
+    set_battery_power: Topic | None = None
+    set_pv_limit: Topic | None = None
+    set_phase: Topic | None = None
+
+
+class DeviceSettings(Section):
+    """The devices of the home: simulated ones, or real ones over MQTT, and which of them there are."""
+
+    kind: Literal["simulated", "mqtt"] = "simulated"
+    broker: Annotated[str, Field(pattern=r"^mqtts?://[^/@]+$")] = "mqtt://127.0.0.1:1883"
+    credentials: FilePath | None = None
+    ca: FilePath | None = None
+    prefix: str = ""
+    pv: bool = False
+    switch: bool = False
+    battery_kwh: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    battery_kw: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    stale_after: IsoDuration = "PT60S"
+    repeat: IsoDuration = "PT30S"
+    topics: Topics = Topics()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.battery_kwh > 0) != (self.battery_kw > 0):
+            raise ValueError("a battery has a capacity and a power")
+        return self
 
 
 class Polling(Section):
@@ -50,7 +94,7 @@ class VenProgramSettings(ProgramSettings):
 
     model_config = SettingsConfigDict(env_prefix="VEN_")
 
-    vtn: Annotated[str, Field(pattern=r"^https?://[^/]")] = "http://127.0.0.1:8080"
+    vtn: Annotated[str, Field(pattern=r"^https?://[^/]")] | None = None
     name: Annotated[str, Field(min_length=1)] = "home-07"
     ven_id: str | None = None
     vtn_id: str | None = None
@@ -63,11 +107,21 @@ class VenProgramSettings(ProgramSettings):
     state: FilePath | None = None
     timeout: IsoDuration = "PT10S"
     check_rules: bool = False
+    tls: VenTls = VenTls()
+    signature: Signature = Signature()
     home: Home = Home()
+    devices: DeviceSettings = DeviceSettings()
     polling: Polling = Polling()
     listener: Listener = Listener()
     health: Health = Health()
     log: Log = Log()
+
+    @property
+    def vtn_url(self) -> str:
+        """The VTN's address; by default one on this machine."""
+        if self.vtn is not None:
+            return self.vtn
+        return f"{'http' if self.plain or self.plain_anywhere else 'https'}://{_DEFAULT_VTN}"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -5,12 +5,24 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section, StoreUrl
+from config.signature_settings import Signature
+from config.tls_settings import Tls
 
-__all__ = ["Limits", "Log", "OperatorApi", "Retention", "VtnProgramSettings", "is_loopback"]
+__all__ = [
+    "Health",
+    "Limits",
+    "Log",
+    "OperatorApi",
+    "Proxy",
+    "PushTo",
+    "Retention",
+    "VtnProgramSettings",
+    "is_loopback",
+]
 
 
 def is_loopback(host: str) -> bool:
@@ -23,6 +35,36 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""An IP address, or a network such as 10.20.0.0/16."""
+
+
+class Proxy(Section):
+    """A proxy that ends TLS; without addresses there is none."""
+
+    addresses: tuple[Network, ...] = ()
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "X-SSL-Client-Cert"
+    verify_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]*$")] = "X-SSL-Client-Verify"
+
+
+class PushTo(Section):
+    """Where push VENs may listen: public addresses, or where networks are listed, those."""
+
+    networks: tuple[Network, ...] = ()
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = ()
+
+
+class Health(Section):
+    """The health endpoint of its own; not set is none. It listens on loopback."""
+
+    port: Port | None = None
+
+
 class Limits(Section):
     """What a peer may ask for, and how often the VTN tries."""
 
@@ -32,6 +74,12 @@ class Limits(Section):
     max_deliveries: Annotated[int, Field(ge=1)] = 5
     max_push_deliveries: Annotated[int, Field(ge=1)] = 12
     max_requests: Annotated[int, Field(ge=1)] = 1000
+    max_vens: Annotated[int, Field(ge=1)] = 10_000
+    connections: Annotated[int, Field(ge=1)] = 2000
+    connections_per_address: Annotated[int, Field(ge=1)] = 200
+    handshake_timeout: IsoDuration = "PT10S"
+    head_timeout: IsoDuration = "PT10S"
+    write_timeout: IsoDuration = "PT30S"
     idle_timeout: IsoDuration = "PT75S"
     validate_outgoing: bool = False
     check_rules: bool = False
@@ -90,7 +138,18 @@ class VtnProgramSettings(ProgramSettings):
     market_base: Annotated[str, Field(min_length=1)] = "http://feederloop.example"
     market_contexts: tuple[str, ...] = ()
     ask_reports: Literal["none", "loop"] = "none"
+    tls: Tls = Tls()
+    signature: Signature = Signature()
+    proxy: Proxy = Proxy()
+    push_to: PushTo = PushTo()
     limits: Limits = Limits()
     retention: Retention = Retention()
     operator: OperatorApi = OperatorApi()
+    health: Health = Health()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _one_transport(self) -> Self:
+        if self.proxy.addresses and self.plain:
+            raise ValueError("plain is HTTP without any TLS; behind a proxy leave it out")
+        return self

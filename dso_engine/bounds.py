@@ -291,7 +291,10 @@ def _positions(beyond: _Beyond, path: _Path, pcc: IntArray, pccs: int) -> tuple[
     together, before = _first(all_at, _GROWTH, path.end)
     accepted = np.full(pccs, together)
     if beyond(accepted[None]).max() > 0.0:
-        return accepted, accepted, False
+        # Where one phase exports too much and another imports too much, less export everywhere breaks the
+        # lower limit: the PCCs that are beyond may still do it alone.
+        alone = _only_those_beyond(beyond, pccs, path.end)
+        return (accepted, accepted, False) if beyond(alone[None]).max() > 0.0 else (alone, alone, True)
     limiting = beyond(np.full((1, pccs), before))[0] > 0.0
     if together > 0.0:
         candidates = [

@@ -7,6 +7,7 @@
      x PowerFlowDiverged    names the slot and the network state
      x SolverFailed         an optimisation ended without an optimum
      x StaleMeasurement     a meter value is too old to act on
+     x ExchangeFailed       the homes' server is out of reach or refused
      x InvalidOrder         an order breaks rule R0 of the auction
      x InvalidAllocation    a phase allocation cannot be computed from what was given
      x InvalidSettlement    accounts cannot be drawn from what was given
@@ -43,6 +44,10 @@ class SolverFailed(EngineError):
 
 class StaleMeasurement(EngineError):
     """A measurement is older than its use allows."""
+
+
+class ExchangeFailed(EngineError):
+    """The server between the engine and the homes is out of reach, or refused what was asked."""
 
 
 class InvalidOrder(EngineError):

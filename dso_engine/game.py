@@ -35,6 +35,8 @@ CAP_MILLICENT: Final = 60_000
 """Default price cap, 0.60 EUR/kWh (mechanisms.md 9)."""
 TOLERANCE_KW: Final = 0.3
 """Default tolerance on the violation of a bound, kW per PCC (mechanisms.md 4.3)."""
+_ONLY_TIGHTEN_H: Final = 90.0 / 3600.0
+_STAND_H: Final = 30.0 / 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,20 @@ class FlowBounds:
         if flow_kw < self.c_lo_kw:
             return flow_kw - self.c_lo_kw
         return max(flow_kw - self.c_hi_kw, 0.0)
+
+
+def export_first(*, c_lo_kw: float, c_hi_kw: float) -> FlowBounds:
+    """The bounds of a PCC whose two directions were searched for on their own and may contradict each other.
+
+    Strong export on two phases of a weak feeder lowers the voltage of the third, where homes import: then one
+    search asks for less export and the other for less import than that. The export bound stays, because only
+    it can be enforced (curtailment), and less export also takes away what lowered the third phase.
+
+    Args:
+        c_lo_kw: Lowest flow allowed, -inf is no bound.
+        c_hi_kw: Highest flow allowed, inf is no bound.
+    """
+    return FlowBounds(c_lo_kw=c_lo_kw, c_hi_kw=c_hi_kw if c_hi_kw >= c_lo_kw else inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +238,40 @@ def project(*, e_done_kwh: float, p_kw: float, remaining_h: float) -> float:
     if not -1e-9 <= remaining_h <= SLOT_H + 1e-9:
         raise ValueError(f"remaining time {remaining_h} h lies outside a slot of {SLOT_H} h")
     return (e_done_kwh + p_kw * remaining_h) / SLOT_H
+
+
+def stricter_kw(bounds: FlowBounds, *, projected_kw: float, p_kw: float) -> float:
+    """The flow to hand to a law: the projection, or the present power where that is nearer to the bound.
+
+    Limits hold for powers, a projection is an energy. After a price that was too strong for a while the
+    energy so far leaves room, and homes that were told to use it would break the limit for the rest of the
+    slot. At u = 0 and while homes catch up, the projection is the stricter one.
+
+    Args:
+        bounds: The bounds now; with two finite sides the nearer one counts.
+        projected_kw: From `project`.
+        p_kw: Power now, kW.
+    """
+    if projected_kw - bounds.c_lo_kw <= bounds.c_hi_kw - projected_kw:
+        return min(projected_kw, p_kw)
+    return max(projected_kw, p_kw)
+
+
+def worth_a_step(*, remaining_h: float, violation_kw: float) -> bool:
+    """Whether a new price can still do good in a slot.
+
+    Homes make up for the time that is over (6.22, 6.23): what a price moves in a slot's energy it moves in
+    power by the slot over the time left, so a price that is relaxed near the end, because the energy so far
+    leaves room, breaks limits with the last minutes' power. In the last 90 s a price is only made stronger,
+    and in the last 30 s it stands: it would reach the homes when hardly any time is left.
+
+    Args:
+        remaining_h: Time left in the slot when the measurement was taken, h.
+        violation_kw: Of the bounds by the projected flow, kW, 0 inside.
+    """
+    if violation_kw == 0.0:
+        return remaining_h > _ONLY_TIGHTEN_H
+    return remaining_h > _STAND_H
 
 
 def prior_slope_kw_per_c(n_homes: int, a: float, a_r: float) -> float:

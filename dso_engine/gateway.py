@@ -6,10 +6,12 @@ Source: signals.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Final
 
+from dso_engine.gateway_desk import Desk, EventState, Said
 from dso_engine.gateway_messages import (
     Contexts,
     curtail_id,
@@ -18,18 +20,20 @@ from dso_engine.gateway_messages import (
     phase_event,
     phase_id,
     phase_signal,
+    phases_of,
     price_event,
     price_id,
     price_signal,
     result_event,
     result_id,
+    result_of,
     to_millicent,
 )
 from dso_engine.market import MAX_PRICE_MILLICENT, MAX_VOLUME_WH, Order, Side, sequence_number
 from dso_engine.model import SLOT, Commitment, HomeId, Pcc, Phase
-from dso_engine.ports import Clock, Delivery, HourResult, SlotOrder
+from dso_engine.ports import Clock, Delivery, HourResult, OpenPrice, SlotOrder
 from schemas.oadr20b.enums import OptType
-from vtn_server.operator import Operator, Reading
+from vtn_server.operator import EventDraft
 from vtn_server.state import VenId
 
 __all__ = ["OpenAdrGateway"]
@@ -39,12 +43,15 @@ _DAY: Final = timedelta(days=1)
 
 
 class OpenAdrGateway:
-    """Implements :class:`dso_engine.ports.HomeExchange` over a VTN's operator facade.
+    """Implements :class:`dso_engine.ports.HomeExchange` over a VTN.
+
+    A VEN the VTN does not know, or no longer, gets nothing and keeps nobody else from getting his.
 
     Args:
-        operator: Returns the facade; a function, because a VTN may be restarted while the engine runs.
-        vens: The VEN of each home.
+        desk: The VTN.
+        vens: The VEN of each home that has one.
         switches: The resourceID of each transfer switch.
+        pccs: The PCCs of the network: their prices have ids of their own.
         contexts: Market contexts.
         seed: Seed of the auction's sequence numbers.
         clock: For the start of a curtailment.
@@ -53,17 +60,19 @@ class OpenAdrGateway:
     def __init__(
         self,
         *,
-        operator: Callable[[], Operator],
+        desk: Desk,
         vens: Mapping[HomeId, VenId],
         switches: Mapping[HomeId, str],
+        pccs: Sequence[Pcc],
         contexts: Contexts,
         seed: int,
         clock: Clock,
     ) -> None:
-        self._operator = operator
+        self._desk = desk
         self._vens = dict(vens)
         self._homes = {ven: home for home, ven in vens.items()}
         self._switches = dict(switches)
+        self._pccs = tuple(pccs)
         self._contexts = contexts
         self._seed = seed
         self._clock = clock
@@ -75,7 +84,7 @@ class OpenAdrGateway:
         readings = await self._readings("offer", hour, hour + _HOUR)
         volumes = {(r.ven_id, r.start): round(r.value or 0.0) for r in readings if r.r_id == "volume"}
         prices = {(r.ven_id, r.start): r.value for r in readings if r.r_id == "limit-price"}
-        absent = self.absent(hour)
+        absent = await self.absent(hour)
         orders: list[SlotOrder] = []
         for (ven, slot), volume in sorted(volumes.items()):
             price, home = prices.get((ven, slot)), self._homes.get(ven)
@@ -95,15 +104,25 @@ class OpenAdrGateway:
 
     async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
         """See :class:`HomeExchange`."""
-        drafts = [result_event(hour, self._vens[r.home], r, self._contexts) for r in results]
-        if drafts:
-            await self._operator().publish_events(drafts)
+        await self._publish(
+            [
+                result_event(hour, self._vens[r.home], r, self._contexts)
+                for r in results
+                if r.home in self._vens
+            ]
+        )
 
-    def accepted(self, hour: datetime) -> frozenset[HomeId]:
+    async def results(self, hour: datetime) -> tuple[HourResult, ...]:
+        """See :class:`HomeExchange`."""
+        events = await self._by_home(hour, result_id)
+        found = {home: result_of(home, event.signals) for home, event in events.items()}
+        return tuple(found[home] for home in sorted(found))
+
+    async def accepted(self, hour: datetime) -> frozenset[HomeId]:
         """See :class:`HomeExchange`; an answer that came after the hour began does not count."""
         found = set()
-        for home, ven in self._vens.items():
-            opt = self._operator().opts(result_id(hour, ven)).get(ven)
+        for home, event in (await self._by_home(hour, result_id)).items():
+            opt = event.opts.get(self._vens[home])
             if opt is not None and opt.opt_type is OptType.OPT_IN and opt.at < hour:
                 found.add(home)
         return frozenset(found)
@@ -131,26 +150,30 @@ class OpenAdrGateway:
 
     async def publish_phases(self, hour: datetime, plan: Mapping[HomeId, tuple[Phase, ...]]) -> None:
         """See :class:`HomeExchange`."""
-        operator = self._operator()
+        known = await self._by_home(hour, phase_id)
         new, changed = [], []
         for home, phases in sorted(plan.items()):
-            ven = self._vens[home]
-            known = operator.event(phase_id(hour, ven))
-            if known is None:
-                new.append(phase_event(hour, ven, self._switches[home], phases, self._contexts))
-            elif known.signals != phase_signal(phases):
-                changed.append((known.event_id, phase_signal(phases)))
-        if new:
-            await operator.publish_events(new)
+            event = known.get(home)
+            if event is None:
+                if home in self._vens:
+                    switch = self._switches[home]
+                    new.append(phase_event(hour, self._vens[home], switch, phases, self._contexts))
+            elif phases_of(event.signals) != phases:
+                changed.append((event.event_id, phase_signal(phases)))
+        await self._publish(new)
         if changed:
-            await operator.modify_events(changed)
+            await self._desk.modify(changed)
 
-    def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
+    async def phase_plans(self, hour: datetime) -> Mapping[HomeId, tuple[Phase, ...]]:
+        """See :class:`HomeExchange`."""
+        events = await self._by_home(hour, phase_id)
+        return {home: phases_of(event.signals) for home, event in events.items()}
+
+    async def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
         """See :class:`HomeExchange`."""
         declined = set()
-        for home in self._switches:
-            ven = self._vens[home]
-            opt = self._operator().opts(phase_id(hour, ven)).get(ven)
+        for home, event in (await self._by_home(hour, phase_id)).items():
+            opt = event.opts.get(self._vens[home])
             if opt is not None and opt.opt_type is OptType.OPT_OUT:
                 declined.add(home)
         return frozenset(declined)
@@ -158,14 +181,11 @@ class OpenAdrGateway:
     async def confirmed_phases(self, now: datetime) -> Mapping[HomeId, Phase]:
         """See :class:`HomeExchange`; the newest status of each switch counts."""
         phases: dict[HomeId, Phase] = {}
-        for reading in await self._readings("switch", now - _DAY, now + SLOT):
-            home = self._homes.get(reading.ven_id)
-            state = reading.status.load_control_state if reading.status else None
-            if home is None or state is None or state.set_point is None:
+        for said in await self._desk.distinct("switch", now - _DAY, now + SLOT):
+            home = self._homes.get(said.ven_id)
+            if home is None or said.set_point is None or not isfinite(said.set_point):
                 continue
-            if not isfinite(state.set_point.current):
-                continue
-            value = round(state.set_point.current)
+            value = round(said.set_point)
             if 1 <= value <= len(Phase):
                 phases[home] = Phase(value - 1)
         return phases
@@ -184,59 +204,98 @@ class OpenAdrGateway:
 
     async def open_prices(self, slot: datetime, audience: Mapping[Pcc, tuple[HomeId, ...]]) -> None:
         """See :class:`HomeExchange`."""
-        await self._operator().publish_events(
+        await self._publish(
             [
-                price_event(slot, pcc, tuple(self._vens[home] for home in homes), self._contexts)
+                price_event(slot, pcc, tuple(self._vens[h] for h in homes if h in self._vens), self._contexts)
                 for pcc, homes in audience.items()
-                if homes
             ]
         )
 
+    async def prices(self, slot: datetime) -> Mapping[Pcc, OpenPrice]:
+        """See :class:`HomeExchange`."""
+        ids = {pcc: price_id(slot, pcc) for pcc in self._pccs}
+        bounds = {pcc: curtail_id(slot, pcc) for pcc in self._pccs}
+        events = await self._desk.events((*ids.values(), *bounds.values()))
+        return {
+            pcc: OpenPrice(
+                homes=tuple(self._homes[v] for v in events[ids[pcc]].audience if v in self._homes),
+                u_millicent=to_millicent(events[ids[pcc]].signals[0].intervals[0].signal_value),
+                curtailed=bounds[pcc] in events,
+            )
+            for pcc in self._pccs
+            if ids[pcc] in events
+        }
+
     async def set_prices(self, slot: datetime, prices_millicent: Mapping[Pcc, int]) -> None:
         """See :class:`HomeExchange`."""
-        await self._operator().modify_events(
+        await self._desk.modify(
             [(price_id(slot, pcc), price_signal(u)) for pcc, u in prices_millicent.items()]
         )
 
-    def delivery(self, slot: datetime, pcc: Pcc) -> Delivery | None:
+    async def deliveries(self, slot: datetime, pccs: Sequence[Pcc]) -> Mapping[Pcc, Delivery]:
         """See :class:`HomeExchange`."""
-        event = self._operator().event(price_id(slot, pcc))
-        if event is None:
-            return None
-        fetched = self._operator().fetched(event.event_id)
-        times = []
-        for ven in event.audience:
-            seen = fetched.get(ven)
-            if seen is None or seen.modification_number < event.modification_number:
-                return Delivery(published_at=event.modified_at, fetched_by_all_at=None)
-            times.append(seen.at)
-        return Delivery(published_at=event.modified_at, fetched_by_all_at=max(times, default=None))
+        ids = {pcc: price_id(slot, pcc) for pcc in pccs}
+        events = await self._desk.events(tuple(ids.values()))
+        return {pcc: _delivery(events[each]) for pcc, each in ids.items() if each in events}
 
-    def price_at_end(self, slot: datetime) -> Mapping[HomeId, int]:
+    async def price_at_end(self, slot: datetime) -> Mapping[HomeId, int]:
         """See :class:`dso_engine.accounts.AccountSource`; the last version of each price counts."""
-        prices: dict[HomeId, int] = {}
-        for event in self._operator().events():
-            if event.event_id.startswith("rtc-") and event.dtstart == slot:
-                u = to_millicent(event.signals[0].intervals[0].signal_value)
-                prices.update((self._homes[ven], u) for ven in event.audience if ven in self._homes)
-        return prices
+        prices = await self.prices(slot)
+        return {home: price.u_millicent for price in prices.values() for home in price.homes}
 
     async def curtail(self, slot: datetime, pcc: Pcc, export_w: Mapping[HomeId, int]) -> None:
         """See :class:`HomeExchange`; the bound is the same for all homes, so one event carries it."""
-        operator, now = self._operator(), self._clock.now().replace(microsecond=0)
-        bound = max(export_w.values())
-        audience = tuple(self._vens[home] for home in export_w)
-        known = operator.event(curtail_id(slot, pcc))
-        if known is None:
-            await operator.publish_events([curtailment(slot, now, pcc, audience, bound, self._contexts)])
-        else:
-            await operator.modify_event(known.event_id, signals=export_signal(bound, known.duration))
+        now = self._clock.now().replace(microsecond=0)
+        bound, event_id = max(export_w.values()), curtail_id(slot, pcc)
+        known = (await self._desk.events((event_id,))).get(event_id)
+        if known is not None:
+            await self._desk.modify([(event_id, export_signal(bound, known.duration))])
+            return
+        audience = tuple(self._vens[home] for home in export_w if home in self._vens)
+        await self._publish([curtailment(slot, now, pcc, audience, bound, self._contexts)])
 
-    def absent(self, now: datetime) -> frozenset[HomeId]:
+    # --- the VTN -------------------------------------------------------------------------------------------
+
+    async def absent(self, now: datetime) -> frozenset[HomeId]:
         """See :class:`HomeExchange`."""
-        return frozenset(self._homes[ven] for ven in self._operator().schedules(now) if ven in self._homes)
+        return frozenset(self._homes[ven] for ven in await self._desk.opted_out(now) if ven in self._homes)
 
-    async def _readings(self, specifier: str, start: datetime, end: datetime) -> tuple[Reading, ...]:
+    async def _publish(self, drafts: Sequence[EventDraft]) -> None:
+        """Publish what is not there yet, to VENs the VTN knows.
+
+        What was asked for before an engine or a VTN went down may have happened: so it may be asked again.
+        """
+        if not drafts:
+            return
+        there = await self._desk.events([draft.event_id for draft in drafts])
+        known = await self._desk.known()
+        wanted = [
+            replace(draft, audience=tuple(ven for ven in draft.audience if ven in known))
+            for draft in drafts
+            if draft.event_id not in there
+        ]
+        if heard := [draft for draft in wanted if draft.audience]:
+            await self._desk.publish(heard)
+
+    async def _by_home(
+        self, hour: datetime, event_id: Callable[[datetime, VenId], str]
+    ) -> Mapping[HomeId, EventState]:
+        """Return the event each home has of a kind that every VEN gets one of."""
+        ids = {home: event_id(hour, ven) for home, ven in self._vens.items()}
+        events = await self._desk.events(tuple(ids.values()))
+        return {home: events[each] for home, each in ids.items() if each in events}
+
+    async def _readings(self, specifier: str, start: datetime, end: datetime) -> tuple[Said, ...]:
         """Return readings that start in [start, end); an infinite value is no measurement."""
-        found = await self._operator().readings(report_specifier_id=specifier, start=start, end=end)
+        found = await self._desk.readings(specifier, start, end)
         return tuple(reading for reading in found if reading.value is None or isfinite(reading.value))
+
+
+def _delivery(event: EventState) -> Delivery:
+    times = []
+    for ven in event.audience:
+        seen = event.fetched.get(ven)
+        if seen is None or seen.modification_number < event.modification_number:
+            return Delivery(published_at=event.modified_at, fetched_by_all_at=None)
+        times.append(seen.at)
+    return Delivery(published_at=event.modified_at, fetched_by_all_at=max(times, default=None))

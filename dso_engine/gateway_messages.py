@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from dso_engine.hourly import COMMITMENT, GATE, OFFER
-from dso_engine.model import MILLICENT_PER_EUR, SLOT, Pcc, Phase
+from dso_engine.model import MILLICENT_PER_EUR, SLOT, HomeId, Pcc, Phase
 from dso_engine.ports import HourResult
 from schemas.oadr20b.enums import ResponseRequired, SignalName, SignalType
 from schemas.oadr20b.model import EventSignal, Interval, Report, Target
@@ -29,12 +29,14 @@ __all__ = [
     "phase_event",
     "phase_id",
     "phase_signal",
+    "phases_of",
     "price_event",
     "price_id",
     "price_signal",
     "report_requests",
     "result_event",
     "result_id",
+    "result_of",
     "to_eur",
     "to_millicent",
 ]
@@ -140,6 +142,21 @@ def result_event(hour: datetime, ven: VenId, result: HourResult, contexts: Conte
         response_required=ResponseRequired.ALWAYS,
         priority=0,
     )
+
+
+def result_of(home: HomeId, signals: Sequence[EventSignal]) -> HourResult:
+    """Return what a home was told by a :func:`result_event`."""
+    price, energy = ([each.signal_value for each in signal.intervals] for signal in signals)
+    return HourResult(
+        home=home,
+        price_millicent=tuple(to_millicent(value) for value in price),
+        volume_wh=tuple(round(value) for value in energy),
+    )
+
+
+def phases_of(signals: Sequence[EventSignal]) -> tuple[Phase, ...]:
+    """Return the phases of a :func:`phase_signal`."""
+    return tuple(Phase(round(each.signal_value) - 1) for each in signals[0].intervals)
 
 
 def phase_signal(phases: Sequence[Phase]) -> tuple[EventSignal, ...]:

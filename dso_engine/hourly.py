@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from dso_engine.intake import Arrival, admit
 from dso_engine.market import Clearing, Side, clear
 from dso_engine.model import SLOT, SLOTS_PER_HOUR, Commitment, HomeId
 from dso_engine.ports import HomeExchange, HourResult, Recorder, SlotOrder
@@ -63,6 +64,11 @@ class HourBook:
         for commitment in commitments:
             self._by_slot.setdefault(commitment.slot, {})[commitment.home] = commitment
 
+    def forget(self, before: datetime) -> None:
+        """Forget the hours and slots before an instant."""
+        self._results = {hour: kept for hour, kept in self._results.items() if hour >= before}
+        self._by_slot = {slot: kept for slot, kept in self._by_slot.items() if slot >= before}
+
     def results(self, hour: datetime) -> tuple[HourResult, ...]:
         """Return the results of an hour; empty if there was no market."""
         return self._results.get(hour, ())
@@ -101,12 +107,18 @@ class HourlyMarket:
 
     async def clear(self, hour: datetime) -> None:
         """Close the gate and clear; results are kept and wait for :meth:`publish`."""
-        orders = await self._exchange.orders(hour)
+        offers = await self._exchange.orders(hour)
+        orders: list[SlotOrder] = []
         clearings: list[Clearing] = []
         for slot in hour_slots(hour):
-            book = [entry.order for entry in orders if entry.slot == slot]
+            # The server in front keeps the gate; what is left to enforce is one good order per home (R0).
+            intake = admit([Arrival(order=each.order) for each in offers if each.slot == slot], hour - GATE)
+            book = intake.orders
+            orders += [SlotOrder(slot=slot, order=order) for order in book]
             clearings.append(clear(book))
-            self._recorder.record(MarketRecord(slot=slot, orders=len(book), clearing=clearings[-1]))
+            self._recorder.record(
+                MarketRecord(slot=slot, book=book, refused=intake.refused, clearing=clearings[-1])
+            )
         self._book.keep_results(hour, self._results(hour, orders, clearings))
 
     async def publish(self, hour: datetime) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -34,7 +35,7 @@ from dso_engine.trigger import Stress
 
 __all__ = ["Knowledge", "pcc_stress", "reading_of"]
 
-_MAX_AGE: Final = timedelta(seconds=30)
+MAX_AGE: Final = timedelta(seconds=30)
 _FLOOR_KW: Final = 0.05
 """Weight of a home without PV or plan in a forecast error: it can be wrong too."""
 
@@ -50,6 +51,7 @@ class Knowledge:
         telemetry: The PCC meters.
         book: Commitments.
         nowcast: Expected exchange of homes.
+        max_age: How old a reading may be.
     """
 
     def __init__(
@@ -62,11 +64,15 @@ class Knowledge:
         telemetry: TelemetrySource,
         book: HourBook,
         nowcast: Nowcast,
+        max_age: timedelta = MAX_AGE,
     ) -> None:
         self.record = record
         self.search = search
         pv = {customer.home: customer.pv_kwp for customer in customers}
         self._pv_kwp = np.array([pv.get(home.id, 0.0) for home in record.network.homes])
+        contract = {customer.home: customer.contract_kva for customer in customers}
+        self._contract_kw = np.array([contract.get(home.id, inf) for home in record.network.homes])
+        self._max_age = max_age
         self._exchange = exchange
         self._telemetry = telemetry
         self._book = book
@@ -81,11 +87,14 @@ class Knowledge:
         """Return the readings of all PCCs.
 
         Raises:
-            StaleMeasurement: if one is older than 30 s.
+            StaleMeasurement: if one is missing, or older than `max_age`.
         """
         readings = await self._telemetry.read(now)
-        if old := [r.pcc.id for r in readings if now - r.taken_at > _MAX_AGE]:
-            raise StaleMeasurement(f"meters of {', '.join(old)} are older than {_MAX_AGE}")
+        known = {reading.pcc for reading in readings}
+        if missing := [pcc.id for pcc in self.network.pccs if pcc not in known]:
+            raise StaleMeasurement(f"no reading of {', '.join(missing)}")
+        if old := [r.pcc.id for r in readings if now - r.taken_at > self._max_age]:
+            raise StaleMeasurement(f"meters of {', '.join(old)} are older than {self._max_age}")
         return readings
 
     async def prior(self, slot: datetime, phases: Mapping[HomeId, Phase], now: datetime) -> Injections:
@@ -94,14 +103,18 @@ class Knowledge:
         p_kw = np.array([expected.get(home.id, 0.0) for home in self.network.homes])
         return Injections(p_kw=p_kw, q_kvar=np.zeros_like(p_kw), phase=self._phases(phases))
 
-    def flexibility(self, slot: datetime) -> tuple[FloatArray, FloatArray]:
-        """Return how far each home said it can raise and lower its import, kW, shape (home,) each."""
-        absent = self._exchange.absent(slot)
+    async def flexibility(self, slot: datetime) -> tuple[FloatArray, FloatArray]:
+        """Return how far each home said it can raise and lower its import, kW, shape (home,) each.
+
+        Nobody can move further than from one end of his contract to the other.
+        """
+        absent = await self._exchange.absent(slot)
         found = [self._book.commitment(home.id, slot) for home in self.network.homes]
         present = [c if c is not None and c.home not in absent else None for c in found]
         up = np.array([c.up_w / 1000.0 if c else 0.0 for c in present])
         down = np.array([c.down_w / 1000.0 if c else 0.0 for c in present])
-        return up, down
+        most = 2.0 * self._contract_kw
+        return np.minimum(up, most), np.minimum(down, most)
 
     def responsive(self, slot: datetime, homes: Sequence[HomeId]) -> int:
         """Return how many of the homes declared any flexibility for the slot."""

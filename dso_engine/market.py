@@ -13,25 +13,27 @@ decided by price or a home may place two orders, so neither is possible here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from operator import attrgetter
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dso_engine.errors import InvalidOrder
 from dso_engine.model import HomeId, IntArray
 
-__all__ = ["Clearing", "ClearingStatus", "Order", "Side", "Trade", "clear", "sequence_number"]
+__all__ = ["Clearing", "ClearingStatus", "Fills", "Order", "Side", "Trade", "clear", "sequence_number"]
 
 MAX_VOLUME_WH: Final = 10**9
 """Largest volume of an order, 1 GWh in ten minutes: the cumulated volumes of any book fit an int64."""
 MAX_PRICE_MILLICENT: Final = 10**9
 """Largest absolute price, 10 000 EUR/kWh."""
-_INT64_MAX: Final = 2**63 - 1
+MAX_SEQ: Final = 2**63 - 1
+_INT64_MAX: Final = MAX_SEQ
 
 
 class Side(StrEnum):
@@ -78,6 +80,20 @@ class Trade:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fills:
+    """What one side's winners trade, in rank order; nobody in it trades zero.
+
+    Columns, not objects: with a million orders the objects alone would cost more than the auction.
+    """
+
+    homes: tuple[HomeId, ...] = ()
+    volumes_wh: tuple[int, ...] = ()
+    offered_wh: int = 0
+    """V_B or V_S: what all winners of this side offered (R4); more than the sum of the volumes if this is
+    the long side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Clearing:
     """Result of one auction. Energy bought equals energy sold, both are ``traded_wh``."""
 
@@ -88,11 +104,33 @@ class Clearing:
     """p_S <= p_B, the price of the critical seller: what sellers receive."""
     critical_buyer: HomeId | None
     critical_seller: HomeId | None
-    trades: tuple[Trade, ...]
-    """Buyers, then sellers, each in rank order; a volume rationed to nothing is left out."""
+    bought: Fills
+    sold: Fills
     demanded_wh: int
     offered_wh: int
+    matched_wh: int
+    """Q*: units matched, the critical pair's included."""
     traded_wh: int
+
+    @property
+    def trades(self) -> tuple[Trade, ...]:
+        """Buyers, then sellers, each in rank order; a volume rationed to nothing is left out."""
+        return tuple(
+            Trade(home=home, side=side, volume_wh=volume_wh)
+            for side, fills in ((Side.BUY, self.bought), (Side.SELL, self.sold))
+            for home, volume_wh in zip(fills.homes, fills.volumes_wh, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Book:
+    """The orders as columns, in the order they were given."""
+
+    homes: list[HomeId]
+    buys: NDArray[np.bool_]
+    price: IntArray
+    volume: IntArray
+    seq: IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +138,7 @@ class _Curve:
     """One side of the book in rank order (R1), cumulated."""
 
     orders: IntArray
-    """Positions in the list of orders."""
+    """Positions in the book."""
     prices: IntArray
     volumes: IntArray
     cumulated: IntArray
@@ -109,7 +147,11 @@ class _Curve:
 
     @property
     def total_wh(self) -> int:
-        return int(self.cumulated[-1]) if self.cumulated.size else 0
+        return self.before(self.cumulated.size)
+
+    def before(self, position: int) -> int:
+        """Volume of the orders that rank before a position, Wh."""
+        return int(self.cumulated[position - 1]) if position else 0
 
 
 def sequence_number(slot: datetime, home: HomeId, seed: int) -> int:
@@ -152,8 +194,8 @@ def clear(orders: Sequence[Order]) -> Clearing:
 
     Source: mechanisms.md 2, rules R0 to R6.
     """
-    _check(orders)
-    bids, asks = _curves(orders)
+    book = _columns(orders)
+    bids, asks = _curves(book)
     if not orders:
         return _no_trade(ClearingStatus.EMPTY, bids, asks)
     if not (bids.orders.size and asks.orders.size):
@@ -166,81 +208,92 @@ def clear(orders: Sequence[Order]) -> Clearing:
     # R2: the owner of unit q is the first order whose cumulated volume reaches q.
     buyer = int(np.searchsorted(bids.cumulated, matched_wh, side="left"))
     seller = int(np.searchsorted(asks.cumulated, matched_wh, side="left"))
-    trades: tuple[Trade, ...] = ()
-    traded_wh = 0
-    if buyer and seller:
-        traded_wh = min(int(bids.cumulated[buyer - 1]), int(asks.cumulated[seller - 1]))
-        trades = (
-            *_trades(orders, bids, buyer, traded_wh, Side.BUY),
-            *_trades(orders, asks, seller, traded_wh, Side.SELL),
-        )
+    traded_wh = min(bids.before(buyer), asks.before(seller))
     return Clearing(
         status=ClearingStatus.TRADED if traded_wh else ClearingStatus.NO_WINNER,
         bid_price_millicent=int(bids.prices[buyer]),
         ask_price_millicent=int(asks.prices[seller]),
-        critical_buyer=orders[bids.orders[buyer]].home,
-        critical_seller=orders[asks.orders[seller]].home,
-        trades=trades,
+        critical_buyer=book.homes[bids.orders[buyer]],
+        critical_seller=book.homes[asks.orders[seller]],
+        bought=_fills(book, bids, buyer, traded_wh),
+        sold=_fills(book, asks, seller, traded_wh),
         demanded_wh=bids.total_wh,
         offered_wh=asks.total_wh,
+        matched_wh=matched_wh,
         traded_wh=traded_wh,
     )
 
 
-def _check(orders: Sequence[Order]) -> None:
-    """Raises InvalidOrder unless every order obeys R0."""
-    if len(set(map(attrgetter("home"), orders))) != len(orders):
+def _columns(orders: Sequence[Order]) -> _Book:
+    """The book as columns, if every order obeys R0.
+
+    Raises:
+        InvalidOrder: naming the first home whose order does not.
+    """
+    homes: list[HomeId] = list(map(attrgetter("home"), orders))
+    if len(set(homes)) != len(homes):
         seen: set[HomeId] = set()
-        for order in orders:
-            if order.home in seen:
-                raise InvalidOrder(f"home {order.home} has more than one order")
-            seen.add(order.home)
-    _check_field(orders, attrgetter("volume_wh"), "volume", 1, MAX_VOLUME_WH)
-    _check_field(orders, attrgetter("price_millicent"), "price", -MAX_PRICE_MILLICENT, MAX_PRICE_MILLICENT)
-    _check_field(orders, attrgetter("seq"), "sequence number", 0, _INT64_MAX)
+        for home in homes:
+            if home in seen:
+                raise InvalidOrder(f"home {home} has more than one order")
+            seen.add(home)
+    return _Book(
+        homes=homes,
+        buys=np.array([order.side is Side.BUY for order in orders], dtype=np.bool_),
+        volume=_column(orders, "volume_wh", "volume", 1, MAX_VOLUME_WH),
+        price=_column(orders, "price_millicent", "price", -MAX_PRICE_MILLICENT, MAX_PRICE_MILLICENT),
+        seq=_column(orders, "seq", "sequence number", 0, MAX_SEQ),
+    )
 
 
-def _check_field(
-    orders: Sequence[Order], field: Callable[[Order], object], name: str, low: int, high: int
-) -> None:
-    """Raises InvalidOrder for the first order whose field is no int in [low, high]."""
-    values = list(map(field, orders))
+def _column(orders: Sequence[Order], field: str, name: str, low: int, high: int) -> IntArray:
+    """One field of all orders.
+
+    Raises:
+        InvalidOrder: for the first order whose field is no int in [low, high].
+    """
+    values = list(map(attrgetter(field), orders))
+    # bool is an int to isinstance, and numpy would round a float: a price of True or 1.5 is a mistake.
     if set(map(type, values)) <= {int}:
-        integers = cast("list[int]", values)
-        if not integers or (min(integers) >= low and max(integers) <= high):
-            return
+        try:
+            column = np.array(values, dtype=np.int64)
+        except OverflowError:
+            pass
+        else:
+            if not values or (int(column.min()) >= low and int(column.max()) <= high):
+                return column
     for order, value in zip(orders, values, strict=True):
-        # bool is an int to isinstance; a price of True is a mistake all the same.
         if type(value) is not int or not low <= value <= high:
             raise InvalidOrder(f"home {order.home}: {name} {value!r} is not an integer in [{low}, {high}]")
+    raise AssertionError("unreachable: one value at least is no integer in range")
 
 
-def _curves(orders: Sequence[Order]) -> tuple[_Curve, _Curve]:
+def _curves(book: _Book) -> tuple[_Curve, _Curve]:
     """Both sides of the book in rank order."""
-    count = len(orders)
-    seq = np.fromiter(map(attrgetter("seq"), orders), dtype=np.int64, count=count)
-    price = np.fromiter(map(attrgetter("price_millicent"), orders), dtype=np.int64, count=count)
-    volume = np.fromiter(map(attrgetter("volume_wh"), orders), dtype=np.int64, count=count)
-    buys = np.fromiter((order.side is Side.BUY for order in orders), dtype=np.bool_, count=count)
-
-    by_seq = np.argsort(seq, kind="stable")
-    if count > 1 and bool(np.any(np.diff(seq[by_seq]) == 0)):
+    count = len(book.homes)
+    by_seq = np.argsort(book.seq)
+    if count > 1 and bool(np.any(np.diff(book.seq[by_seq]) == 0)):
         # A hash collision (or a hand-made book): fall back on the id, so that arrival never decides.
-        by_seq = np.array(sorted(range(count), key=lambda i: (orders[i].seq, orders[i].home)), dtype=np.int64)
+        seq, homes = book.seq.tolist(), book.homes
+        by_seq = np.array(sorted(range(count), key=lambda i: (seq[i], homes[i])), dtype=np.int64)
 
     def curve(members: IntArray, sign: int) -> _Curve:
-        # members come in seq order and the sort is stable: equal prices stay in seq order (R1).
-        ranks = np.argsort(sign * price[members], kind="stable")
+        # R1 as one number per order, all different: price first, then the rank by sequence number. Both fit
+        # into 63 bits, and numbers that differ can be sorted with the fastest method.
+        key = (sign * book.price[members] + MAX_PRICE_MILLICENT) * len(members)
+        key += np.arange(len(members))
+        ranks = np.argsort(key)
         ranked = members[ranks]
+        volumes = book.volume[ranked]
         return _Curve(
             orders=ranked,
-            prices=price[ranked],
-            volumes=volume[ranked],
-            cumulated=np.cumsum(volume[ranked]),
+            prices=book.price[ranked],
+            volumes=volumes,
+            cumulated=np.cumsum(volumes),
             ranks=ranks,
         )
 
-    return curve(by_seq[buys[by_seq]], -1), curve(by_seq[~buys[by_seq]], 1)
+    return curve(by_seq[book.buys[by_seq]], -1), curve(by_seq[~book.buys[by_seq]], 1)
 
 
 def _matched_wh(bids: _Curve, asks: _Curve) -> int:
@@ -254,16 +307,21 @@ def _matched_wh(bids: _Curve, asks: _Curve) -> int:
     return int(np.max(np.minimum(bids.cumulated, supply)))
 
 
-def _trades(
-    orders: Sequence[Order], curve: _Curve, winners: int, traded_wh: int, side: Side
-) -> Iterator[Trade]:
-    """The trades of one side's winners, in rank order."""
-    volumes = curve.volumes[:winners]
-    if int(curve.cumulated[winners - 1]) > traded_wh:
-        volumes = _ration(volumes, traded_wh, int(curve.cumulated[winners - 1]), curve.ranks[:winners])
-    for position, volume_wh in zip(curve.orders[:winners].tolist(), volumes.tolist(), strict=True):
-        if volume_wh:
-            yield Trade(home=orders[position].home, side=side, volume_wh=volume_wh)
+def _fills(book: _Book, curve: _Curve, winners: int, traded_wh: int) -> Fills:
+    """What one side's winners trade (R5), in rank order."""
+    offered_wh = curve.before(winners)
+    if traded_wh == 0:
+        return Fills(offered_wh=offered_wh)
+    volumes, positions = curve.volumes[:winners], curve.orders[:winners]
+    if offered_wh > traded_wh:
+        volumes = _ration(volumes, traded_wh, offered_wh, curve.ranks[:winners])
+        positions, volumes = positions[volumes > 0], volumes[volumes > 0]
+    homes = book.homes
+    return Fills(
+        homes=tuple([homes[position] for position in positions.tolist()]),
+        volumes_wh=tuple(volumes.tolist()),
+        offered_wh=offered_wh,
+    )
 
 
 def _ration(volumes: IntArray, short_wh: int, long_wh: int, ranks: IntArray) -> IntArray:
@@ -291,8 +349,10 @@ def _no_trade(status: ClearingStatus, bids: _Curve, asks: _Curve) -> Clearing:
         ask_price_millicent=None,
         critical_buyer=None,
         critical_seller=None,
-        trades=(),
+        bought=Fills(),
+        sold=Fills(),
         demanded_wh=bids.total_wh,
         offered_wh=asks.total_wh,
+        matched_wh=0,
         traded_wh=0,
     )

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import inf
 
 from dso_engine.hourly import HourBook
 from dso_engine.model import SLOT, SLOTS_PER_HOUR, Commitment, HomeId
-from dso_engine.ports import HomeExchange
+from dso_engine.ports import Customer, HomeExchange
 
 __all__ = ["Nowcast"]
 
@@ -27,11 +28,14 @@ class Nowcast:
     Args:
         exchange: Where metered energy comes from.
         book: Commitments.
+        customers: Whose contract bounds what they are expected to exchange. A finite number nobody can mean,
+            in a commitment or a meter report, must not reach the power flow.
     """
 
-    def __init__(self, *, exchange: HomeExchange, book: HourBook) -> None:
+    def __init__(self, *, exchange: HomeExchange, book: HourBook, customers: Sequence[Customer] = ()) -> None:
         self._exchange = exchange
         self._book = book
+        self._contract_kw = {customer.home: customer.contract_kva for customer in customers}
 
     async def expected_kw(self, slot: datetime, now: datetime) -> Mapping[HomeId, float]:
         """Return the expected mean exchange of every home that is known at all, kW.
@@ -58,13 +62,23 @@ class Nowcast:
             plan, was = committed.get(home), before.get(home)
             seen = metered.get(home)
             if seen is None:
-                wh = plan.grid_energy_wh if plan else 0
-            elif plan is not None and was is not None:
-                wh = plan.grid_energy_wh + seen - was.grid_energy_wh
+                kw = self._kw(home, plan.grid_energy_wh) if plan else 0.0
+            elif plan is not None and was is not None and self._can_mean(plan) and self._can_mean(was):
+                kw = self._kw(home, plan.grid_energy_wh + seen - was.grid_energy_wh)
             else:
-                wh = seen
-            expected[home] = wh * SLOTS_PER_HOUR / 1000.0
+                kw = self._kw(home, seen)
+            expected[home] = kw
         return expected
+
+    def _can_mean(self, commitment: Commitment) -> bool:
+        """Return whether a commitment lies inside the home's contract; if not, its error says nothing."""
+        kw = abs(commitment.grid_energy_wh) * SLOTS_PER_HOUR / 1000.0
+        return kw <= self._contract_kw.get(commitment.home, inf)
+
+    def _kw(self, home: HomeId, wh: int) -> float:
+        """Return the mean power of a slot, inside the home's contract."""
+        most_kw = self._contract_kw.get(home, inf)
+        return min(max(wh * SLOTS_PER_HOUR / 1000.0, -most_kw), most_kw)
 
     async def _last_metered(self, now: datetime) -> tuple[datetime, Mapping[HomeId, int]]:
         edge = now - (now - now.replace(minute=0, second=0, microsecond=0)) % SLOT

@@ -71,6 +71,20 @@ class PhasePlanner:
         phases.update(await self._exchange.confirmed_phases(now))
         return phases
 
+    async def resume(self, hour: datetime) -> bool:
+        """Take up the phases that are commanded for an hour; return whether there are any."""
+        commanded = await self._exchange.phase_plans(hour)
+        plan = {home: phases for home, phases in commanded.items() if home in self._switched}
+        if plan:
+            self._plans[hour] = plan
+            self._staying[hour] = await self._exchange.phase_opt_outs(hour)
+        return bool(plan)
+
+    def forget(self, before: datetime) -> None:
+        """Forget the plans of the hours before an instant."""
+        self._plans = {hour: plan for hour, plan in self._plans.items() if hour >= before}
+        self._staying = {hour: homes for hour, homes in self._staying.items() if hour >= before}
+
     async def plan_hour(self, hour: datetime, now: datetime) -> None:
         """Command the phases of an hour; nothing is sent where no commitment is known."""
         await self._plan(hour, hour_slots(hour), now)
@@ -85,7 +99,7 @@ class PhasePlanner:
         if not self._switched or not self._book.commitments(slots[0]):
             return
         phases = await self.confirmed(now)
-        fixed = self._exchange.phase_opt_outs(hour) | self._exchange.absent(slots[0])
+        fixed = await self._exchange.phase_opt_outs(hour) | await self._exchange.absent(slots[0])
         self._staying[hour] = fixed
         current = dict(phases)
         plan = {home: list(self._plans.get(hour, {}).get(home, ())) for home in self._switched - fixed}

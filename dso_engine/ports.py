@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Protocol
 
 from dso_engine.market import Order
@@ -21,6 +22,7 @@ __all__ = [
     "Delivery",
     "HomeExchange",
     "HourResult",
+    "OpenPrice",
     "Recorder",
     "SlotOrder",
     "TelemetrySource",
@@ -63,6 +65,11 @@ class Customer:
     pv_kwp: float
     """Rated power of its PV by the connection agreement, 0 without."""
     has_switch: bool
+    contract_kva: float = inf
+    """Largest exchange by the connection agreement; what anybody says beyond it is cut to it. Infinite where
+    there is no agreement on record."""
+    participates: bool = True
+    """Whether it has a VEN that can be told anything; if not, its flow is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +99,36 @@ class Delivery:
     """When the last of the homes fetched it; None while one has not."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPrice:
+    """A real-time price as it stands with the homes."""
+
+    homes: tuple[HomeId, ...]
+    u_millicent: int
+    curtailed: bool
+    """Whether exports behind the PCC are bounded in this slot."""
+
+
 class HomeExchange(Protocol):
-    """The homes, as far as the engine can talk to them."""
+    """The homes, as far as the engine can talk to them.
+
+    Every method raises :class:`dso_engine.errors.ExchangeFailed` where the homes' server is out of reach or
+    refuses; what was asked may then have happened or not, and may be asked again.
+    """
 
     async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
         """Return all orders that are in for the delivery hour."""
         ...
 
     async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
-        """Tell every home that made an offer what came of it."""
+        """Tell every home that made an offer what came of it; a home that was told already hears nothing."""
         ...
 
-    def accepted(self, hour: datetime) -> frozenset[HomeId]:
+    async def results(self, hour: datetime) -> tuple[HourResult, ...]:
+        """Return what the homes were told about an hour."""
+        ...
+
+    async def accepted(self, hour: datetime) -> frozenset[HomeId]:
         """Return the homes that opted in to their result."""
         ...
 
@@ -115,7 +140,11 @@ class HomeExchange(Protocol):
         """Command the phases of six slots; homes whose plan is unchanged hear nothing."""
         ...
 
-    def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
+    async def phase_plans(self, hour: datetime) -> Mapping[HomeId, tuple[Phase, ...]]:
+        """Return the phases that are commanded for an hour."""
+        ...
+
+    async def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
         """Return the homes that declined to switch in this hour."""
         ...
 
@@ -128,21 +157,28 @@ class HomeExchange(Protocol):
         ...
 
     async def open_prices(self, slot: datetime, audience: Mapping[Pcc, tuple[HomeId, ...]]) -> None:
-        """Publish the real-time price 0 for a coming slot to the homes behind each PCC."""
+        """Publish the real-time price 0 for a coming slot to the homes behind each PCC.
+
+        A price that is published already stays as it is.
+        """
+        ...
+
+    async def prices(self, slot: datetime) -> Mapping[Pcc, OpenPrice]:
+        """Return the prices of a slot, however long ago, as they stand or stood in the end."""
         ...
 
     async def set_prices(self, slot: datetime, prices_millicent: Mapping[Pcc, int]) -> None:
         """Publish a new version of the prices that change, all in one transaction."""
         ...
 
-    def delivery(self, slot: datetime, pcc: Pcc) -> Delivery | None:
-        """Return how far the current version of a price has come; None if there is no such price."""
+    async def deliveries(self, slot: datetime, pccs: Sequence[Pcc]) -> Mapping[Pcc, Delivery]:
+        """Return how far the current version of each price has come, where there is one."""
         ...
 
     async def curtail(self, slot: datetime, pcc: Pcc, export_w: Mapping[HomeId, int]) -> None:
         """Bound the export of homes for the rest of the slot; a second call tightens or loosens it."""
         ...
 
-    def absent(self, now: datetime) -> frozenset[HomeId]:
+    async def absent(self, now: datetime) -> frozenset[HomeId]:
         """Return the homes whose opt-out schedule is in force."""
         ...

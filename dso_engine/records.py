@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from dso_engine.market import Clearing
+from dso_engine.errors import EngineError
+from dso_engine.intake import OrderDecision
+from dso_engine.market import Clearing, Order
 from dso_engine.model import HomeId, Pcc, Phase
 
 __all__ = [
     "ArmRecord",
     "CurtailRecord",
     "EngineRecord",
+    "FaultRecord",
     "MarketRecord",
     "PhaseRecord",
     "StepRecord",
@@ -21,11 +24,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketRecord:
-    """The auction of one slot."""
+    """The auction of one slot, with all that is needed to repeat it."""
 
     slot: datetime
-    orders: int
+    book: tuple[Order, ...]
+    """The orders that counted."""
+    refused: tuple[OrderDecision, ...] = ()
+    """Those that did not."""
     clearing: Clearing
+
+    @property
+    def orders(self) -> int:
+        """How many orders counted."""
+        return len(self.book)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +90,22 @@ class CurtailRecord:
     export_w: tuple[tuple[HomeId, int], ...]
 
 
-EngineRecord: TypeAlias = MarketRecord | PhaseRecord | ArmRecord | StepRecord | CurtailRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRecord:
+    """Something the engine could not do, and went on without."""
+
+    slot: datetime
+    """The slot or hour it was for."""
+    at: datetime
+    what: str
+    error: str
+    """The kind of error."""
+    text: str
+
+    @classmethod
+    def of(cls, error: EngineError, *, slot: datetime, at: datetime, what: str) -> FaultRecord:
+        """Return the record of an error."""
+        return cls(slot=slot, at=at, what=what, error=type(error).__name__, text=str(error))
+
+
+EngineRecord: TypeAlias = MarketRecord | PhaseRecord | ArmRecord | StepRecord | CurtailRecord | FaultRecord

@@ -10,13 +10,22 @@ from dso_engine.model import SLOT
 from feederloop.simulation.profiles import SLOTS_PER_DAY
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from ven_client.devices import Phase, SimulatedHome
-from ven_client.forecast import Forecaster, Known, Persistence, Profile
+from ven_client.forecast import Known, Persistence, Profile
 from ven_client.hems import model as hems
+from ven_client.hems.preferences import Preferences, preferred
 from ven_client.hems.program import Planner
 from ven_client.home import HomeManager
+from ven_client.noisy_forecast import Noisy
 from ven_client.planning import PriceSheet
 
-__all__ = ["SimulatedHousehold", "battery_of", "build_household", "parameters_of", "price_sheet"]
+__all__ = [
+    "SimulatedHousehold",
+    "battery_of",
+    "build_household",
+    "forecaster_of",
+    "parameters_of",
+    "price_sheet",
+]
 
 _CENT: Final = 100.0
 _DAYS_BEFORE: Final = 3
@@ -30,24 +39,6 @@ class SimulatedHousehold:
     spec: HomeSpec
     devices: SimulatedHome
     manager: HomeManager
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoisyForecast:
-    """A forecast with the seeded error of the scenario on top."""
-
-    of: Forecaster
-    scenario: Scenario
-    spec: HomeSpec
-
-    def load_kwh(self, slot: datetime, now: datetime) -> float:
-        """Return the expected consumption in a slot, kWh."""
-        return self.of.load_kwh(slot, now) * self.scenario.noise(self.spec, slot)[0]
-
-    def pv_kwh(self, slot: datetime, now: datetime) -> float:
-        """Return the expected production in a slot, kWh."""
-        expected = self.of.pv_kwh(slot, now)
-        return expected * self.scenario.noise(self.spec, slot)[1] if expected else 0.0
 
 
 def battery_of(scenario: Scenario, spec: HomeSpec) -> hems.Battery | None:
@@ -72,7 +63,7 @@ def battery_of(scenario: Scenario, spec: HomeSpec) -> hems.Battery | None:
 def parameters_of(scenario: Scenario, spec: HomeSpec) -> hems.HomeParameters:
     """Return a home's devices and costs."""
     p = scenario.parameters
-    return hems.HomeParameters(
+    home = hems.HomeParameters(
         battery=battery_of(scenario, spec),
         flexible=hems.FlexibleLoad(
             energy_kwh=p.flexible_load.energy_kwh_per_day, slot_limit_kwh=p.flexible_load.slot_limit_kwh
@@ -83,6 +74,12 @@ def parameters_of(scenario: Scenario, spec: HomeSpec) -> hems.HomeParameters:
         linear_c_per_kwh=p.costs.linear_c_per_kwh,
         tie_break_c_per_kwh=p.costs.tie_break_c_per_kwh,
     )
+    wishes = Preferences(
+        comfort_weight=p.preferences.comfort_weight,
+        reserve_kwh=p.preferences.reserve_soc * p.battery.capacity_kwh,
+        no_discharge_hours=p.preferences.no_discharge_hours,
+    )
+    return preferred(home, wishes)
 
 
 def price_sheet(scenario: Scenario, spec: HomeSpec) -> PriceSheet:
@@ -149,7 +146,7 @@ def build_household(
         parameters=parameters,
         devices=devices,
         planner=planner,
-        forecaster=NoisyForecast(of=Persistence(load=load, pv=pv), scenario=scenario, spec=spec),
+        forecaster=forecaster_of(scenario, spec, load, pv),
         nowcast=Known(load=load, pv=pv),
         prices=price_sheet(scenario, spec),
         mean_pv_kwh_day=mean_pv_kwh(scenario),
@@ -157,6 +154,16 @@ def build_household(
         has_switch=spec.has_switch,
     )
     return SimulatedHousehold(spec=spec, devices=devices, manager=manager)
+
+
+def forecaster_of(scenario: Scenario, spec: HomeSpec, load: Profile, pv: Profile | None) -> Noisy:
+    """Return what a home expects of the coming hours, from its actual load and production.
+
+    Source: mechanisms.md 12, "forecast in the market".
+    """
+    market = scenario.parameters.market
+    of = Known(load=load, pv=pv) if market.forecast == "perfect" else Persistence(load=load, pv=pv)
+    return Noisy(of=of, seed=spec.noise_seed, sigma=market.forecast_noise)
 
 
 def _profile(scenario: Scenario, spec: HomeSpec, days_after: int, *, production: bool) -> Profile:

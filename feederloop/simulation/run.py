@@ -17,21 +17,20 @@ from pathlib import Path
 from typing import Final
 
 from dso_engine.accounts import reward_terms, settle_run
-from dso_engine.control import ControlSettings, RealtimePrice
+from dso_engine.assembly import EngineParts, assemble_engine
+from dso_engine.control import ControlSettings
 from dso_engine.feedback import Feedback
 from dso_engine.feeder import Network, with_model_error
-from dso_engine.fixed_point import FixedPoint
 from dso_engine.game import Law
 from dso_engine.gateway import OpenAdrGateway
+from dso_engine.gateway_desk import Desk, LocalDesk
 from dso_engine.gateway_messages import Contexts, report_requests
-from dso_engine.hourly import HourBook, HourlyMarket, TariffMillicent
-from dso_engine.knowledge import Knowledge
+from dso_engine.hourly import HourBook, TariffMillicent
 from dso_engine.loop import Engine, RunPeriod
 from dso_engine.model import MILLICENT_PER_EUR, SLOT, HomeId, Limits, Phase
-from dso_engine.nowcast import Nowcast
 from dso_engine.pandapower_flow import PandapowerFlow
-from dso_engine.phase_planner import PhasePlanner
-from dso_engine.ports import Customer
+from dso_engine.ports import Customer, TelemetrySource
+from dso_engine.rebate import RebateTerms, rebates
 from dso_engine.records import ArmRecord, EngineRecord, MarketRecord
 from dso_engine.secant import SecantLaw
 from dso_engine.settlement import DayAccounts
@@ -40,14 +39,15 @@ from feederloop.clock import Rank, SimClock
 from feederloop.hosting import VtnHost
 from feederloop.simulation.homes import SimulatedHousehold, build_household, mean_pv_kwh
 from feederloop.simulation.plant import Plant, SlotView
-from feederloop.simulation.scenario import Scenario
+from feederloop.simulation.scenario import Scenario, ScenarioError
+from feederloop.simulation.street_certificates import StreetCertificates
 from feederloop.simulation.vens import FleetOfVens, Link
 from schemas.oadr20b.model import Report
 from schemas.oadr20b.xmltypes import Duration
 from ven_client.hems.program import Planner
 from ven_client.stats import ClientStats
 from ven_client.transport import Exchange
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import Provision, ReportRequestDraft, VenId
 
 __all__ = ["DayRun", "RunOptions", "RunOutcome", "SlotProgress", "slots_of", "wrong_phase"]
@@ -67,15 +67,19 @@ class RunOptions:
         start: Offset of the first slot from local midnight.
         slots: Number of slots; the day's end cuts it.
         law: ``secant`` or ``thesis``.
+        price: Whether there is a real-time price; without it market and phases remain.
         model_error: Whether the DSO's network model differs from the plant.
         logged: The home whose messages are kept.
+        certificates: For mutual TLS between VTN and homes; None is plain HTTP.
     """
 
     start: timedelta = timedelta(0)
     slots: int = 144
     law: str = "secant"
+    price: bool = True
     model_error: bool = False
     logged: HomeId | None = None
+    certificates: StreetCertificates | None = None
     database: Path
 
 
@@ -102,6 +106,7 @@ class RunOutcome:
     plant_wh: tuple[int, ...]
     """Net energy of each home over the counted slots, by the plant."""
     metered_wh: tuple[int, ...]
+    """The same as it was settled: by the meters, or what stands in for a reading that never came."""
     curtailed_wh: tuple[int, ...]
     battery_range_kwh: tuple[tuple[float, float], ...]
     """Lowest and highest stored energy seen at slot edges."""
@@ -165,6 +170,9 @@ class DayRun:
         planner: Compiled home programmes.
         on_slot: Called after each slot.
         link: What lies between the VENs and the VTN besides HTTP.
+
+    Raises:
+        ScenarioError: if the neighbourhood has a day-ahead market, for which there are no messages yet.
     """
 
     def __init__(
@@ -176,6 +184,8 @@ class DayRun:
         on_slot: Callable[[SlotProgress], None] | None = None,
         link: Link | None = None,
     ) -> None:
+        if scenario.parameters.market.day_ahead:
+            raise ScenarioError("a run over messages plays the intraday market only; the studies play both")
         self.scenario = scenario
         self.options = options
         self.slots = slots_of(scenario, options)
@@ -198,12 +208,20 @@ class DayRun:
         )
         self.ven_ids = {spec.home: VenId(f"ven-{spec.home}") for spec in scenario.homes}
         self.switches = {s.home: f"switch-{s.home}" for s in scenario.homes if s.has_switch}
+        certificates = options.certificates
+        tls, peers = certificates.server() if certificates is not None else (None, None)
         self.host = VtnHost(
-            settings=VtnSettings(vtn_id="Feederloop_VTN", poll_period=Duration(seconds=10)),
+            settings=VtnSettings(
+                vtn_id="Feederloop_VTN",
+                identity=Identity.CLAIMED if tls is None else Identity.CERTIFICATE,
+                poll_period=Duration(seconds=10),
+            ),
             database=options.database,
             now=self.clock.now,
             report_plan=self._report_plan,
             seed=scenario.options.seed,
+            peers=peers,
+            tls=None if tls is None else tls.context,
         )
         self.plant = Plant(
             flow=PandapowerFlow(scenario.network),
@@ -211,6 +229,10 @@ class DayRun:
             limits=self.limits,
             q_per_p=scenario.parameters.homes.load_q_per_p,
         )
+        self.desk: Desk = LocalDesk(lambda: self.host.operator)
+        """How the engine reaches the VTN; a test may put something else in its place before the run."""
+        self.telemetry: TelemetrySource = self.plant
+        """Where the engine's measurements come from; likewise."""
         self.book = HourBook()
         self.vens = FleetOfVens(
             clock=self.clock,
@@ -219,6 +241,7 @@ class DayRun:
             contexts=self.contexts,
             switches=self.switches,
             logged=options.logged,
+            certificates=certificates,
             link=link,
         )
         self._watch = _Watch()
@@ -230,8 +253,8 @@ class DayRun:
             EngineError: what broke in the engine or the plant, and in which slot.
             HemsError: what broke in a home.
         """
-        await self.host.start()
         try:
+            await self.host.start()
             await self.host.operator.provision([self._provision(home) for home in self.households])
             gateway = self._gateway()
             engine = self._engine(gateway)
@@ -242,17 +265,18 @@ class DayRun:
             self.clock.spawn(self._observe(), "observer")
             await self.clock.run(self.end + _LINGER)
             accounts = await self._settle(gateway)
-            return self._outcome(accounts, await self._metered(gateway))
+            return self._outcome(accounts)
         finally:
             await self._stop()
 
     # --- the DSO -------------------------------------------------------------------------------------------
 
     def _provision(self, household: SimulatedHousehold) -> Provision:
-        home = household.spec.home
+        home, certificates = household.spec.home, self.options.certificates
         return Provision(
             ven_id=self.ven_ids[home],
             ven_name=str(home),
+            fingerprint=None if certificates is None else certificates.fingerprint(home),
             resources=(self.switches[home],) if home in self.switches else (),
             market_contexts=self.contexts.all,
         )
@@ -265,9 +289,10 @@ class DayRun:
 
     def _gateway(self) -> OpenAdrGateway:
         return OpenAdrGateway(
-            operator=lambda: self.host.operator,
+            desk=self.desk,
             vens=self.ven_ids,
             switches=self.switches,
+            pccs=self.scenario.network.pccs,
             contexts=self.contexts,
             seed=self.scenario.options.seed,
             clock=self.clock,
@@ -279,45 +304,30 @@ class DayRun:
         if self.options.model_error:
             network = with_model_error(network, r_factor=1.05, wrong_phase=wrong_phase(network))
         customers = [
-            Customer(home=s.home, pv_kwp=s.pv_kwp, has_switch=s.has_switch) for s in self.scenario.homes
+            Customer(
+                home=s.home,
+                pv_kwp=s.pv_kwp,
+                has_switch=s.has_switch,
+                contract_kva=self.scenario.parameters.homes.contract_kva,
+            )
+            for s in self.scenario.homes
         ]
-        market = HourlyMarket(
-            exchange=gateway, book=self.book, recorder=self.tape, tariff=self._tariff(self._all_slots())
-        )
-        nowcast = Nowcast(exchange=gateway, book=self.book)
-        phases = PhasePlanner(
-            network=network,
-            customers=customers,
-            exchange=gateway,
-            book=self.book,
-            nowcast=nowcast,
-            recorder=self.tape,
-            mu_kw2=control.phase_mu_kw2,
-        )
-        price = RealtimePrice(
-            knowledge=Knowledge(
-                record=PandapowerFlow(network),
-                search=FixedPoint(network),
-                customers=customers,
+        return assemble_engine(
+            EngineParts(
+                clock=self.clock,
                 exchange=gateway,
-                telemetry=self.plant,
+                telemetry=self.telemetry,
+                recorder=self.tape,
+                network=network,
+                customers=customers,
+                tariff=self._tariff(self._all_slots()),
                 book=self.book,
-                nowcast=nowcast,
-            ),
-            customers=customers,
-            exchange=gateway,
-            planner=phases,
-            recorder=self.tape,
-            settings=self._control_settings(),
-        )
-        return Engine(
-            clock=self.clock,
-            market=market,
-            phases=phases,
-            price=price,
-            period=RunPeriod(start=self.begin, end=self.end),
-            step=timedelta(seconds=control.step_s),
-            lead=timedelta(seconds=control.publish_before_s),
+                control=self._control_settings(),
+                mu_kw2=control.phase_mu_kw2,
+                period=RunPeriod(start=self.begin, end=self.end),
+                step=timedelta(seconds=control.step_s),
+                lead=timedelta(seconds=control.publish_before_s),
+            )
         )
 
     def _control_settings(self) -> ControlSettings:
@@ -390,31 +400,26 @@ class DayRun:
 
     async def _settle(self, gateway: OpenAdrGateway) -> DayAccounts:
         p = self.scenario.parameters
-        expected = mean_pv_kwh(self.scenario)
-        peak = max(expected)
-        rebate = {}
-        for slot in self.slots:
-            share = expected[(slot - self.scenario.midnight) // SLOT] / peak if peak else 0.0
-            rebate[slot] = round(p.market.rebate_max_eur_per_kwh * share * MILLICENT_PER_EUR)
+        rebate = rebates(
+            RebateTerms(
+                max_millicent=round(p.market.rebate_max_eur_per_kwh * MILLICENT_PER_EUR),
+                mean_production=mean_pv_kwh(self.scenario),
+            )
+        )
         return await settle_run(
             source=gateway,
             book=self.book,
             homes=[spec.home for spec in self.scenario.homes],
             slots=self.slots,
             tariff=self._tariff(self.slots),
-            rebate_millicent=rebate,
+            rebate_millicent={slot: rebate[(slot - self.scenario.midnight) // SLOT] for slot in self.slots},
             terms=reward_terms(
                 reward_percent=p.costs.reward_percent,
                 curvature_c_per_kwh2=p.costs.reward_curvature_c_per_kwh2,
             ),
         )
 
-    async def _metered(self, gateway: OpenAdrGateway) -> tuple[int, ...]:
-        """Return what the meters of the homes reported over the counted slots."""
-        slots = [await gateway.metered_wh(slot) for slot in self.slots]
-        return tuple(sum(slot[spec.home] for slot in slots) for spec in self.scenario.homes)
-
-    def _outcome(self, accounts: DayAccounts, metered_wh: tuple[int, ...]) -> RunOutcome:
+    def _outcome(self, accounts: DayAccounts) -> RunOutcome:
         first, last = self.slots[0], self.end
         watch = self._watch
         return RunOutcome(
@@ -424,7 +429,7 @@ class DayRun:
             accounts=accounts,
             households=self.households,
             plant_wh=_difference(watch.registers, first, last),
-            metered_wh=metered_wh,
+            metered_wh=_metered(accounts, self.households),
             curtailed_wh=_difference(watch.curtailed, first, last),
             battery_range_kwh=tuple(zip(watch.low_kwh, watch.high_kwh, strict=True)),
             stored_kwh=tuple(zip(watch.levels[first], watch.levels[last], strict=True)),
@@ -436,6 +441,11 @@ class DayRun:
     async def _stop(self) -> None:
         await self.vens.close()
         await self.host.stop()
+
+
+def _metered(accounts: DayAccounts, households: Sequence[SimulatedHousehold]) -> tuple[int, ...]:
+    totals = {home.home: sum(slot.facts.metered_wh for slot in home.slots) for home in accounts.homes}
+    return tuple(totals[household.spec.home] for household in households)
 
 
 def _difference(

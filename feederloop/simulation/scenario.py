@@ -16,8 +16,9 @@ import numpy as np
 from config.settings import Neighbourhood, data_path, load_neighbourhood
 from dso_engine.feeder import Network, load_network
 from dso_engine.model import SLOT, HomeId
-from dso_engine.phase import HomeFlow, choose_highest_average_flow
 from feederloop.simulation.profiles import SLOTS_PER_DAY, Profiles, load_profiles, local_midnight
+from feederloop.simulation.switches import SwitchDay
+from ven_client.noisy_forecast import noise_factors
 
 __all__ = ["HomeSpec", "Scenario", "ScenarioError", "ScenarioOptions", "load_scenario"]
 
@@ -99,9 +100,7 @@ class Scenario:
 
         They depend on the home, the slot and the seed only, whoever asks and how often.
         """
-        rng = np.random.default_rng([home.noise_seed, int(slot.timestamp()) // 600])
-        load, pv = 1.0 + self.parameters.market.forecast_noise * rng.standard_normal(2)
-        return max(0.0, float(load)), max(0.0, float(pv))
+        return noise_factors(home.noise_seed, slot, self.parameters.market.forecast_noise)
 
 
 def load_scenario(options: ScenarioOptions, parameters: Neighbourhood | None = None) -> Scenario:
@@ -216,20 +215,17 @@ def _groups(table: dict[str, Any], name: str) -> dict[str, frozenset[str]]:
 
 
 def _with_switches(scenario: Scenario) -> Scenario:
-    """Give a transfer switch to the homes with the highest mean flow of the day before, feeder by feeder."""
-    wanted = scenario.parameters.control.switches
+    """Give a transfer switch to homes chosen by what they exchanged the day before."""
+    control = scenario.parameters.control
     yesterday = [scenario.midnight - timedelta(days=1) + k * SLOT for k in range(SLOTS_PER_DAY)]
-    flows = [
-        HomeFlow(
-            home=spec.home,
-            feeder=home.feeder,
-            mean_abs_flow_kw=float(
-                np.mean([abs(scenario.load_kw(spec, t) - scenario.pv_kw(spec, t)) for t in yesterday])
-            ),
-        )
-        for spec, home in zip(scenario.homes, scenario.network.homes, strict=True)
-    ]
-    chosen = frozenset(choose_highest_average_flow(flows, min(wanted, len(flows))))
+    day = SwitchDay(
+        network=scenario.network,
+        load_kw=np.array([[scenario.load_kw(spec, t) for spec in scenario.homes] for t in yesterday]),
+        pv_kw=np.array([[scenario.pv_kw(spec, t) for spec in scenario.homes] for t in yesterday]),
+        q_per_p=scenario.parameters.homes.load_q_per_p,
+        mu_kw2=control.phase_mu_kw2,
+    )
+    chosen = frozenset(day.choose(control.switch_choice, control.switches))
     homes = tuple(replace(spec, has_switch=spec.home in chosen) for spec in scenario.homes)
     return replace(scenario, homes=homes)
 

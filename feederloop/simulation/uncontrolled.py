@@ -24,7 +24,7 @@ from ven_client.hems.baseline import own_bill
 from ven_client.hems.model import Horizon
 from ven_client.hems.program import Planner
 
-__all__ = ["Uncontrolled", "run_uncontrolled"]
+__all__ = ["Uncontrolled", "own_plan", "run_uncontrolled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ def run_uncontrolled(
         PowerFlowDiverged: naming the slot.
     """
     day = [scenario.midnight + k * SLOT for k in range(SLOTS_PER_DAY)]
-    battery_kwh = np.array([_own_plan(scenario, spec, day, planner) for spec in scenario.homes])
+    battery_kwh = np.array([own_plan(scenario, spec, day, planner) for spec in scenario.homes])
     q_per_p = scenario.parameters.homes.load_q_per_p
     views: list[SlotView] = []
     for slot in slots:
@@ -78,9 +78,14 @@ def run_uncontrolled(
     )
 
 
-def _own_plan(
+def own_plan(
     scenario: Scenario, spec: HomeSpec, day: Sequence[datetime], planner: Planner
 ) -> tuple[float, ...]:
+    """Return the battery energy of a home that minds its own bill, per slot of the day, kWh, + discharge.
+
+    Raises:
+        PlanFailed: if its programme has no optimum.
+    """
     home = parameters_of(scenario, spec)
     if home.battery is None:
         return (0.0,) * len(day)

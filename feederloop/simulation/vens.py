@@ -14,6 +14,7 @@ from dso_engine.gateway_messages import Contexts
 from dso_engine.model import HomeId
 from feederloop.clock import Rank, SimClock
 from feederloop.simulation.homes import SimulatedHousehold
+from feederloop.simulation.street_certificates import StreetCertificates
 from ven_client.binding import HomeApplication
 from ven_client.client import VenClient
 from ven_client.ports import Transport
@@ -50,6 +51,7 @@ class FleetOfVens:
         contexts: Market contexts the VENs are configured with.
         switches: The resourceID of each transfer switch.
         logged: The home whose messages are kept.
+        certificates: For mutual TLS; None is plain HTTP.
         link: What lies between the VENs and the VTN besides HTTP.
     """
 
@@ -62,6 +64,7 @@ class FleetOfVens:
         contexts: Contexts,
         switches: Mapping[HomeId, str],
         logged: HomeId | None = None,
+        certificates: StreetCertificates | None = None,
         link: Link | None = None,
     ) -> None:
         self._clock = clock
@@ -70,6 +73,7 @@ class FleetOfVens:
         self._contexts = contexts
         self._switches = dict(switches)
         self._logged = logged
+        self._certificates = certificates
         self._link = link
         self._running: dict[HomeId, _Running] = {}
         self._starts: dict[HomeId, int] = {}
@@ -121,9 +125,12 @@ class FleetOfVens:
             fast_contexts=(self._contexts.price,),
         )
         session = Session(config, application, lambda: f"{ids.getrandbits(64):016x}", rng.uniform)
+        tls, vtn = (None, None) if self._certificates is None else self._certificates.client(home)
         http = HttpPull(
             self._url(),
             now=self._clock.now,
+            tls=tls,
+            vtn=vtn,
             observer=self._exchanges.append if home == self._logged else None,
         )
         self._transports.append(http)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from itertools import product
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dso_engine.market import Clearing, ClearingStatus, Order, Side, clear
+from dso_engine.market import ClearingStatus, Order, Side, clear
 from dso_engine.model import HomeId
 
 
@@ -111,64 +109,3 @@ def test_scaled_book_beyond_int64_products_keeps_pair_and_balance(orders: list[O
     small, large = clear(orders), clear(big)
     assert (small.critical_buyer, small.critical_seller) == (large.critical_buyer, large.critical_seller)
     assert large.traded_wh == scale * small.traded_wh
-
-
-# --- price truthfulness by exhaustion -------------------------------------------------------------------
-
-
-def utility(result: Clearing, home: HomeId, side: Side, value: int) -> int:
-    volume = sum(t.volume_wh for t in result.trades if t.home == home)
-    if side is Side.BUY:
-        return volume * (value - (result.bid_price_millicent or 0))
-    return volume * ((result.ask_price_millicent or 0) - value)
-
-
-def profitable_lies(orders: list[Order], lies: range) -> list[tuple[Order, int]]:
-    """Deviations of one order's price that give its home more than the truth."""
-    truthful = clear(orders)
-    found = []
-    for i, mine in enumerate(orders):
-        honest = utility(truthful, mine.home, mine.side, mine.price_millicent)
-        for lie in lies:
-            others = [*orders[:i], replace(mine, price_millicent=lie), *orders[i + 1 :]]
-            if utility(clear(others), mine.home, mine.side, mine.price_millicent) > honest:
-                found.append((mine, lie))
-    return found
-
-
-def small_books(
-    sides: tuple[Side, ...], volumes: list[tuple[int, ...]], seqs: list[tuple[int, ...]], levels: int
-) -> list[list[Order]]:
-    """Every book with even prices 0, 2, ...; lies on odd numbers fall between them (half steps)."""
-    return [
-        [
-            order(f"h{i}", side, 2 * p, v, s)
-            for i, (side, p, v, s) in enumerate(zip(sides, ps, vs, ss, strict=True))
-        ]
-        for ps in product(range(levels), repeat=len(sides))
-        for vs in volumes
-        for ss in seqs
-    ]
-
-
-BUY, SELL = Side.BUY, Side.SELL
-FOUR = list(product((1, 3), repeat=4))
-FIVE = [(1, 1, 1, 1, 1), (3, 2, 1, 2, 4), (1, 2, 4, 3, 3), (2, 2, 2, 3, 1), (5, 1, 1, 2, 2)]
-
-
-@pytest.mark.parametrize(
-    ("sides", "volumes", "seqs", "levels"),
-    [
-        ((BUY, BUY, SELL, SELL), FOUR, [(0, 1, 2, 3)], 3),
-        ((BUY, BUY, SELL, SELL), [(2, 3, 3, 2)], [(0, 1, 2, 3), (3, 2, 1, 0)], 4),
-        ((BUY, BUY, BUY, SELL, SELL), FIVE, [(4, 0, 2, 1, 3)], 3),
-        ((BUY, BUY, SELL, SELL, SELL), FIVE[:2], [(1, 4, 0, 3, 2)], 3),
-    ],
-)
-def test_no_price_lie_pays(
-    sides: tuple[Side, ...], volumes: list[tuple[int, ...]], seqs: list[tuple[int, ...]], levels: int
-) -> None:
-    all_books = small_books(sides, volumes, seqs, levels)
-    assert any(clear(b).trades for b in all_books)
-    for orders in all_books:
-        assert profitable_lies(orders, range(-1, 2 * levels)) == []

@@ -85,6 +85,17 @@ def test_both_methods_equal_brute_force_on_seven(case: Case) -> None:
             check(case)
 
 
+@pytest.mark.parametrize("span", [3, 60_000])
+def test_eight_switches_equal_brute_force(span: int) -> None:
+    """6,561 allocations each, ranked with exact fractions."""
+    generator = np.random.default_rng(span)
+    for mu in (0, span * span // 8):
+        flows = tuple(int(p) for p in generator.integers(-span, span + 1, 8))
+        a, b, c = (int(p) for p in generator.integers(-span, span + 1, 3))
+        current = tuple(Phase(int(p)) for p in generator.integers(0, 3, 8))
+        check(((a, b, c), flows, current, mu))
+
+
 @pytest.mark.parametrize("switches", [8, 9, 10, 11])
 def test_meet_in_the_middle_equals_enumeration_on_larger_nodes(switches: int) -> None:
     generator = np.random.default_rng(switches)

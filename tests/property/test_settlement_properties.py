@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dso_engine.market import Order, Side, clear
 from dso_engine.model import HomeId
-from dso_engine.settlement import DayAccounts, RewardTerms, SlotInput, settle_day
+from dso_engine.settlement import DayAccounts, ReadingSource, RewardTerms, SlotInput, settle_day
 
 START = datetime(2018, 5, 16, tzinfo=UTC)
 ENERGY = st.integers(-2_000, 2_000)
@@ -33,6 +33,9 @@ def slots(draw: st.DrawFn, slot: datetime, homes: int) -> list[SlotInput]:
         for i in range(homes)
     ]
     clearing = clear(orders)
+    ahead = draw(st.lists(st.integers(-900, 900), min_size=homes, max_size=homes))
+    if ahead:
+        ahead[0] -= sum(ahead)
     signed = {t.home: t.volume_wh if t.side is Side.BUY else -t.volume_wh for t in clearing.trades}
     prices = {Side.BUY: clearing.bid_price_millicent, Side.SELL: clearing.ask_price_millicent}
     return [
@@ -48,8 +51,12 @@ def slots(draw: st.DrawFn, slot: datetime, homes: int) -> list[SlotInput]:
             feed_in_price_millicent=feed_in,
             u_end_millicent=draw(st.integers(-60_000, 60_000)),
             rebate_millicent=draw(st.integers(0, 2_000)),
+            day_ahead_wh=ahead[k],
+            # buyers pay at least what sellers get
+            day_ahead_price_millicent=draw(st.integers(9_000, 12_000)) if ahead[k] > 0 else 9_000,
+            source=draw(st.sampled_from(ReadingSource)),
         )
-        for order in orders
+        for k, order in enumerate(orders)
     ]
 
 
@@ -71,7 +78,7 @@ def supplier_by_its_own_books(inputs: list[SlotInput]) -> int:
     """What the supplier should have: each energy he delivers or takes at the price of its direction."""
     balance = 0
     for part in inputs:
-        own = part.metered_wh - (0 if part.refused else part.cleared_wh)
+        own = part.metered_wh - part.day_ahead_wh - (0 if part.refused else part.cleared_wh)
         taken_over = part.cleared_wh if part.refused else 0
         for delivered_wh in (own, -taken_over):
             price = part.supplier_price_millicent if delivered_wh >= 0 else part.feed_in_price_millicent
@@ -120,6 +127,7 @@ def test_energy_the_supplier_moves_is_the_metered_energy(inputs: list[SlotInput]
             supplier_price_millicent=1,
             feed_in_price_millicent=1,
             market_price_millicent=1,
+            day_ahead_price_millicent=1,
             u_end_millicent=0,
             rebate_millicent=0,
         )

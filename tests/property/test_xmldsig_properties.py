@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from certs.envelope import Envelope, SignaturePolicy
 from certs.xmldsig import Verifier
 from schemas.oadr20b import wire
 from schemas.oadr20b.codec import decode_signed_object
@@ -80,3 +82,44 @@ def test_a_verifier_serves_many_peers() -> None:
     verifier = Verifier()
     for kind in (*KINDS, *KINDS):
         assert verifier.verify(signed(kind), certificate(kind), NOW).nonce == "nonce-1"
+
+
+@modest
+@given(data=st.data(), kind=st.sampled_from(KINDS))
+def test_the_short_way_comes_to_the_verdict_of_the_long_one(data: st.DataObject, kind: str) -> None:
+    """Whatever becomes of a message like one that is known: who knows and who does not judge alike."""
+    body = bytearray(wire.serialise(signed(kind, nonce="nonce-2")))
+    values = [
+        body.index(name) + len(name)
+        for name in (b"DigestValue>", b"SignatureValue>", b"nonce>", b"timestamp>")
+    ]
+    near = st.sampled_from(values).flatmap(lambda start: st.integers(start, start + 20))
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.one_of(near, st.integers(0, len(body) - 1)))
+        piece = data.draw(
+            st.one_of(st.binary(max_size=2), st.sampled_from((b"<", b"&amp;", b"<!-- -->", b"\r", b" ")))
+        )
+        body[place : place + data.draw(st.integers(0, 2))] = piece
+    verdicts: list[object] = []
+    for known in (False, True):
+        party = reader(kind)
+        if known:
+            party.read(wire.serialise(signed(kind)), der(kind), NOW)
+        try:
+            opened = party.read(bytes(body), der(kind), NOW)
+        except (WireError, SecurityError) as err:
+            verdicts.append((type(err), str(err)))
+        else:
+            assert opened.proof is not None
+            verdicts.append((opened.message, opened.proof.nonce, opened.proof.timestamp))
+    assert verdicts[0] == verdicts[1]
+
+
+def reader(kind: str) -> Envelope:
+    return Envelope(
+        SignaturePolicy.REQUIRED, signer=signer(kind), verifier=Verifier(), new_nonce=str, wall=lambda: NOW
+    )
+
+
+def der(kind: str) -> bytes:
+    return certificate(kind).public_bytes(Encoding.DER)

@@ -227,6 +227,28 @@ def test_evening_import_gets_upper_bounds() -> None:
     assert all(bound.c_hi_kw is not None and bound.c_lo_kw is None for bound in found.bounds)
 
 
+def test_where_less_export_everywhere_breaks_the_lower_limit_the_pccs_beyond_act_alone() -> None:
+    """Phase B exports too much; phase A would fall below its limit without the PV of half its homes."""
+    p_kw = np.full(50, 0.3)
+    p_kw[rural().home_phase == Phase.B] = -4.0
+    of_a = np.flatnonzero(rural().home_phase == Phase.A)
+    p_kw[of_a[::2]], p_kw[of_a[1::2]] = 8.0, -4.0
+    found = find_bounds(
+        search=fast(),
+        record=record(),
+        injections=homes(p_kw),
+        limits=LIMITS,
+        directions=(Direction.EXPORT,),
+        label="two phases",
+    )
+    assert found.feasible
+    (relief,) = found.reliefs
+    assert violations(rural(), relief.state, LIMITS, guard=True) == ()
+    moved = relief.injections.p_kw != p_kw
+    assert moved[rural().home_phase == Phase.B].all()
+    assert not moved[rural().home_phase != Phase.B].any()
+
+
 def test_hopeless_state_is_flagged_and_still_bounded() -> None:
     limits = dataclasses.replace(LIMITS, v_band=0.01)
     found = find_bounds(

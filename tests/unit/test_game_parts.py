@@ -13,9 +13,12 @@ from dso_engine.game import (
     Measured,
     Mode,
     PriceState,
+    export_first,
     prior_slope_kw_per_c,
     project,
+    stricter_kw,
     to_grid,
+    worth_a_step,
 )
 
 
@@ -124,3 +127,28 @@ def test_feedback_closes_a_model_error() -> None:
             tightened_kw, bound_kw=-20.0, stress_ratio=-flow_kw * 0.05 * 1.05, obeys=True, saturated=False
         )
     assert tightened_kw == pytest.approx(20.0 - 20.0 / 1.05, rel=0.01)
+
+
+def test_contradicting_bounds_keep_the_export_side() -> None:
+    """Export must stay above -5.9 kW, import below -9.5 kW: only the first can be enforced."""
+    assert export_first(c_lo_kw=-5.9, c_hi_kw=-9.5) == FlowBounds(c_lo_kw=-5.9)
+    assert export_first(c_lo_kw=-5.9, c_hi_kw=3.0) == FlowBounds(c_lo_kw=-5.9, c_hi_kw=3.0)
+    assert export_first(c_lo_kw=-inf, c_hi_kw=inf) == FlowBounds()
+
+
+def test_the_stricter_of_energy_and_power_counts() -> None:
+    """Export bound -10 kW: -8 projected, but -12 kW flow now; for an import bound the larger one counts."""
+    export, imports = FlowBounds(c_lo_kw=-10.0), FlowBounds(c_hi_kw=10.0)
+    assert stricter_kw(export, projected_kw=-8.0, p_kw=-12.0) == -12.0
+    assert stricter_kw(export, projected_kw=-12.0, p_kw=-8.0) == -12.0
+    assert stricter_kw(imports, projected_kw=8.0, p_kw=12.0) == 12.0
+    assert stricter_kw(imports, projected_kw=12.0, p_kw=8.0) == 12.0
+    both = FlowBounds(c_lo_kw=-10.0, c_hi_kw=20.0)
+    assert stricter_kw(both, projected_kw=-8.0, p_kw=-12.0) == -12.0
+    assert stricter_kw(both, projected_kw=15.0, p_kw=12.0) == 15.0
+
+
+def test_near_the_end_a_price_is_only_made_stronger_and_then_stands() -> None:
+    for seconds, inside, outside in ((100, True, True), (80, False, True), (30, False, False)):
+        assert worth_a_step(remaining_h=seconds / 3600, violation_kw=0.0) is inside
+        assert worth_a_step(remaining_h=seconds / 3600, violation_kw=-0.1) is outside

@@ -54,10 +54,23 @@ def planner() -> Planner:
     return Planner()
 
 
-def horizon(gap: Series, **changes: float) -> Horizon:
+def horizon(
+    gap: Series,
+    *,
+    e0_kwh: float = 1.8,
+    e_end_kwh: float = 1.8,
+    charge_budget_kwh: float = 9.0,
+    discharge_budget_kwh: float = 9.0,
+) -> Horizon:
     """Twelve or so slots with the given gap; state and budgets that bind nothing unless changed."""
-    state = {"e0_kwh": 1.8, "e_end_kwh": 1.8, "charge_budget_kwh": 9.0, "discharge_budget_kwh": 9.0} | changes
-    return Horizon(load_kwh=tuple(max(0.0, g) for g in gap), pv_kwh=tuple(max(0.0, -g) for g in gap), **state)
+    return Horizon(
+        load_kwh=tuple(max(0.0, g) for g in gap),
+        pv_kwh=tuple(max(0.0, -g) for g in gap),
+        e0_kwh=e0_kwh,
+        e_end_kwh=e_end_kwh,
+        charge_budget_kwh=charge_budget_kwh,
+        discharge_budget_kwh=discharge_budget_kwh,
+    )
 
 
 def limits(bid: Series, ask: Series, rebate: float | Series = 0.0) -> MarketLimits:

@@ -12,6 +12,7 @@ from dso_engine.errors import EngineError, InvalidSettlement
 from dso_engine.model import HomeId
 from dso_engine.settlement import (
     Lines,
+    ReadingSource,
     RewardTerms,
     SlotInput,
     SlotStatement,
@@ -87,7 +88,7 @@ def test_residual_is_bought_or_fed_in(metered: int, cleared: int, supplier: int,
 
 def test_price_without_a_trade_has_no_effect() -> None:
     part = replace(IDLE, metered_wh=40)
-    assert one(part) == one(replace(part, market_price_millicent=99_999))
+    assert one(part).lines == one(replace(part, market_price_millicent=99_999)).lines
 
 
 def test_real_time_price_is_paid_on_the_deviation() -> None:
@@ -191,7 +192,8 @@ def test_a_refusal_never_earns_money(part: SlotInput, gain: int) -> None:
 
 
 def test_refusal_without_a_trade_is_nothing() -> None:
-    assert one(replace(IDLE, refused=True)) == one(IDLE)
+    refused, kept = one(replace(IDLE, refused=True)), one(IDLE)
+    assert (refused.lines, refused.cover) == (kept.lines, kept.cover)
 
 
 def test_day_sums_slots_and_homes_and_does_not_depend_on_the_sequence() -> None:
@@ -256,3 +258,59 @@ def test_to_eur() -> None:
     # 1 kWh at 0.15 EUR
     assert to_eur(1_000 * 15_000) == 0.15
     assert to_eur(-1) == -1e-8
+
+
+# --- day-ahead and intraday together, substituted readings --------------------------------------------------
+
+
+def test_two_trades_are_paid_each_at_its_price() -> None:
+    """Bought 300 Wh at 12 c the day before, sold 100 of them at 11 c, committed to 260 and used 250."""
+    part = replace(
+        BUYER,
+        day_ahead_wh=300,
+        day_ahead_price_millicent=12_000,
+        cleared_wh=-100,
+        market_price_millicent=11_000,
+    )
+    other = replace(IDLE, home=HomeId("other"), cleared_wh=100, day_ahead_wh=-300)
+    mine = settle_slot((part, other), TERMS).statements[0]
+    assert part.traded_wh == 200
+    # net value 300 * 12000 - 100 * 11000 = 2.5e6, R = 5 % of it; 10 Wh off cost 500
+    assert mine.lines == Lines(market=2_500_000, supplier=50 * 15_000, reward=-125_000 + 500)
+
+
+def test_bought_and_sold_back_earns_no_reward() -> None:
+    part = replace(
+        BUYER,
+        day_ahead_wh=200,
+        day_ahead_price_millicent=10_000,
+        cleared_wh=-200,
+        market_price_millicent=14_000,
+        committed_wh=250,
+    )
+    other = replace(IDLE, home=HomeId("other"), cleared_wh=200, day_ahead_wh=-200)
+    lines = settle_slot((part, other), TERMS).statements[0].lines
+    assert lines.market == 200 * (10_000 - 14_000)
+    assert lines.reward == 0
+    assert lines.rebate == 0
+
+
+def test_a_refusal_leaves_the_day_ahead_trade_alone() -> None:
+    part = replace(BUYER, refused=True, day_ahead_wh=50, day_ahead_price_millicent=12_000)
+    other = replace(IDLE, home=HomeId("other"), cleared_wh=-200, day_ahead_wh=-50)
+    mine = settle_slot((part, other), NO_REWARD).statements[0]
+    assert mine.lines.market == 50 * 12_000
+    assert mine.lines.supplier == (250 - 50) * 15_000
+    assert mine.lines.refusal == 200 * 3_000
+
+
+def test_day_ahead_volumes_must_balance() -> None:
+    with pytest.raises(InvalidSettlement, match="day-ahead volumes do not balance by 5 Wh"):
+        settle_slot((replace(BUYER, day_ahead_wh=5), SELLER), TERMS)
+
+
+def test_a_substitute_earns_no_reward_and_bears_no_penalty() -> None:
+    silent = replace(BUYER, metered_wh=260, source=ReadingSource.COMMITMENT)
+    lost = replace(BUYER, metered_wh=0, source=ReadingSource.NONE)
+    assert one(silent, TERMS).lines == Lines(market=2_600_000, supplier=60 * 15_000)
+    assert one(lost, TERMS).lines.reward == 0

@@ -29,6 +29,7 @@ def battery_bounds(
     s_hat_kwh: float,
     charge_allotment_kwh: float,
     discharge_allotment_kwh: float,
+    may_discharge: bool = True,
 ) -> Bounds:
     """Battery energies of a slot that obey range, power and the slot's share of the real-time cycle.
 
@@ -41,6 +42,8 @@ def battery_bounds(
         s_hat_kwh: Planned battery energy of the slot, kWh, + discharge.
         charge_allotment_kwh: Charging beyond the plan allowed in this slot, kWh.
         discharge_allotment_kwh: Discharging beyond the plan allowed in this slot, kWh.
+        may_discharge: Whether the customer lets the battery discharge in this slot; a battery above its
+            range discharges all the same.
 
     Source: thesis (6.2); errata 8 (real-time range) and 30 (the battery set is never empty).
     """
@@ -49,6 +52,8 @@ def battery_bounds(
     power = battery.slot_limit_kwh
     low = _clip(e0_kwh - battery.e_high_kwh, -power, power)
     high = _clip(e0_kwh - battery.e_low_kwh, -power, power)
+    if not may_discharge:
+        high = max(low, min(high, 0.0))
     return Bounds(
         low_kwh=_clip(s_hat_kwh - max(0.0, charge_allotment_kwh), low, high),
         high_kwh=_clip(s_hat_kwh + max(0.0, discharge_allotment_kwh), low, high),

@@ -147,9 +147,16 @@ class HomeParameters:
     """b: linear cost of battery use off the plan and of shifted load, times the absolute value, c/kWh."""
     tie_break_c_per_kwh: float
     """Cost of battery throughput in the plan, c/kWh; decides between plans of equal bill."""
+    comfort_weight: float = 1.0
+    """Times a and b for shifting the flexible load."""
+    no_discharge_hours: tuple[int, ...] = ()
+    """Local hours, 0 to 23, in which the battery does not discharge."""
 
     def __post_init__(self) -> None:
         """Check signs and strict convexity."""
+        _finite("home", self.comfort_weight)
+        if self.comfort_weight <= 0.0:
+            raise InvalidHome("comfort weight must be positive")
         _finite("home", self.contract_kw, self.curvature_c_per_kwh2, self.reward_curvature_c_per_kwh2)
         _finite("home", self.linear_c_per_kwh, self.tie_break_c_per_kwh)
         if self.curvature_c_per_kwh2 <= 0.0:
@@ -162,6 +169,28 @@ class HomeParameters:
     def contract_kwh(self) -> float:
         """Largest exchange with the grid in one slot, kWh (errata 7)."""
         return self.contract_kw * SLOT_H
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeakCharge:
+    """A price on the highest mean import of a slot while it holds (signals.md, DEMAND_CHARGE).
+
+    Raises:
+        InvalidHome: if a value is negative or not finite.
+    """
+
+    c_per_kw: float
+    """Price of a higher peak, c/kW."""
+    reached_kw: float
+    """Import that was reached already and costs nothing more, kW."""
+    holds: tuple[bool, ...]
+    """Whether it holds, per slot of the horizon."""
+
+    def __post_init__(self) -> None:
+        """Check the signs."""
+        _finite("peak charge", self.c_per_kw, self.reached_kw)
+        if min(self.c_per_kw, self.reached_kw) < 0.0:
+            raise InvalidHome("price and reached import of a peak charge must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +210,10 @@ class Horizon:
     charge_budget_kwh: float
     discharge_budget_kwh: float
     """What is left of the day's market cycle, kWh; values below zero count as zero."""
+    no_discharge: tuple[bool, ...] = ()
+    """Slots in which the battery must not discharge; empty: none."""
+    peak: PeakCharge | None = None
+    """A price on the highest import, None without one."""
 
     def __post_init__(self) -> None:
         """Check lengths and values."""
@@ -188,6 +221,9 @@ class Horizon:
             raise InvalidHome("load and production forecasts must have the same length, at least one slot")
         _finite("horizon", *self.load_kwh, *self.pv_kwh, self.e0_kwh, self.e_end_kwh)
         _finite("horizon", self.charge_budget_kwh, self.discharge_budget_kwh)
+        for per_slot in (self.no_discharge, self.peak.holds if self.peak is not None else ()):
+            if per_slot and len(per_slot) != len(self.load_kwh):
+                raise InvalidHome("what holds per slot must cover the horizon")
 
     @property
     def slots(self) -> int:

@@ -164,6 +164,7 @@ def as_plan(home: HomeParameters, horizon: Horizon, schedule: Schedule, reserve:
             s_hat_kwh=s_hat,
             charge_allotment_kwh=reserve.charge_kwh[k],
             discharge_allotment_kwh=reserve.discharge_kwh[k],
+            may_discharge=not (horizon.no_discharge and horizon.no_discharge[k]),
         )
         grid.append(round(x_hat * WH_PER_KWH))
         up.append(_watts(min(s_hat - cells.low_kwh - loads.low_kwh, home.contract_kwh - x_hat)))

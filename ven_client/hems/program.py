@@ -8,6 +8,11 @@ One formulation serves offer, commitment and the plan without a market; only par
          low_t <= e_t <= high_t
          0 <= buy <= buy_max, 0 <= sell <= sell_max          errata 3, 7
          0 <= dis, cha <= power * dt;  sum dis, sum cha <= budgets        errata 2
+         dis = 0 in slots where the customer wants no discharge
+
+With a demand charge also ``+ c_peak * peak / dt`` with ``peak >= import - reached * dt`` in the slots where
+it holds, import being the whole exchange, market volume included. It is a programme of its own, so that the
+plan of a home without one does not depend on it.
 
 It always has a solution. ``spill`` gives back market energy that the battery cannot take after all, at the
 cost of a penalty: bought energy is never planned to be resold (errata 3), but a volume that was rounded, or
@@ -25,7 +30,16 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
-from ven_client.hems.model import SLOTS_PER_HOUR, Battery, HomeParameters, Horizon, PlanFailed, Series
+from ven_client.hems.model import (
+    SLOT_H,
+    SLOTS_PER_HOUR,
+    Battery,
+    HomeParameters,
+    Horizon,
+    PeakCharge,
+    PlanFailed,
+    Series,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -34,6 +48,9 @@ PENALTY_FACTOR: Final = 10.0
 
 SLACK_KWH: Final = 1e-6
 """Room around the way back into the range (1 mWh): sums rounded differently must not look infeasible."""
+
+_FAR_KWH: Final = 100.0
+"""More than a battery moves in a slot."""
 
 SOLVER_OPTIONS: Final = {
     "solver": "simplex",
@@ -71,6 +88,9 @@ class _Terms:
     spill_max: FloatArray
     low: FloatArray
     high: FloatArray
+    discharge_max: FloatArray
+    above_reached: FloatArray
+    """Load less production less the import that is free of a demand charge."""
     charge_budget: float
     discharge_budget: float
 
@@ -86,7 +106,10 @@ def _terms(home: HomeParameters, battery: Battery, horizon: Horizon, volumes_kwh
     sell_max = np.minimum(surplus, np.maximum(0.0, -gap))
     charge_budget = max(0.0, horizon.charge_budget_kwh)
     discharge_budget = max(0.0, horizon.discharge_budget_kwh)
-    down = np.cumsum(np.clip(gap, 0.0, battery.slot_limit_kwh))
+    discharge_max = np.full(horizon.slots, battery.slot_limit_kwh)
+    if horizon.no_discharge:
+        discharge_max[np.asarray(horizon.no_discharge)] = 0.0
+    down = np.cumsum(np.clip(gap, 0.0, discharge_max))
     up = np.cumsum(np.clip(buy_max - gap, 0.0, battery.slot_limit_kwh))
     # Only a battery that starts outside the range needs a way back; inside it the range is exact.
     e0 = horizon.e0_kwh
@@ -100,23 +123,34 @@ def _terms(home: HomeParameters, battery: Battery, horizon: Horizon, volumes_kwh
         spill_max=np.maximum(0.0, -gap) - sell_max,
         low=np.broadcast_to(np.minimum(battery.e_market_low_kwh, way_up), gap.shape),
         high=np.broadcast_to(np.maximum(battery.e_market_high_kwh, way_down), gap.shape),
+        discharge_max=discharge_max,
+        above_reached=_above_reached(horizon.peak, passive),
         charge_budget=charge_budget,
         discharge_budget=discharge_budget,
     )
 
 
+def _above_reached(peak: PeakCharge | None, passive: FloatArray) -> FloatArray:
+    """Where the charge does not hold the value is below zero, so that the constraint says nothing."""
+    if peak is None:
+        return np.zeros_like(passive)
+    above = passive - peak.reached_kw * SLOT_H
+    return np.where(np.asarray(peak.holds), above, np.minimum(above, -_FAR_KWH))
+
+
 class _Program:
     """The programme compiled for one horizon length; parameters are filled on every call."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, *, with_peak: bool = False) -> None:
+        self._slots, self._with_peak = slots, with_peak
         spilling = min(slots, SLOTS_PER_HOUR)
         self._gap = cp.Parameter(slots)
         self._a_buy, self._a_sell = cp.Parameter(slots), cp.Parameter(slots)
         self._buy_max, self._sell_max = cp.Parameter(slots, nonneg=True), cp.Parameter(slots, nonneg=True)
         self._spill_max = cp.Parameter(spilling, nonneg=True)
         self._low, self._high = cp.Parameter(slots), cp.Parameter(slots)
-        self._power = cp.Parameter(nonneg=True)
+        self._power, self._discharge_max = cp.Parameter(nonneg=True), cp.Parameter(slots, nonneg=True)
+        self._peak_price, self._above_reached = cp.Parameter(nonneg=True), cp.Parameter(slots)
         self._charge_budget, self._discharge_budget = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
         self._e0, self._e_end = cp.Parameter(), cp.Parameter()
         self._tie, self._penalty = cp.Parameter(nonneg=True), cp.Parameter(nonneg=True)
@@ -146,25 +180,31 @@ class _Program:
             buy <= self._buy_max,
             sell <= self._sell_max,
             spill <= self._spill_max,
-            discharge <= self._power,
+            discharge <= self._discharge_max,
             charge <= self._power,
             cp.sum(discharge) <= self._discharge_budget,
             cp.sum(charge) <= self._charge_budget,
         ]
+        if self._with_peak:
+            peak = cp.Variable(nonneg=True)
+            cost = cost + self._peak_price * peak
+            constraints.append(peak + discharge - charge >= self._above_reached)
         return cp.Problem(cp.Minimize(cost), constraints)
 
     def solve(
         self, home: HomeParameters, battery: Battery, horizon: Horizon, prices: Prices, terms: _Terms
     ) -> Schedule:
         """Fill the parameters, solve, and return a schedule that obeys the bounds exactly."""
-        largest = max(map(abs, (*prices.buy_c_per_kwh, *prices.sell_c_per_kwh)))
+        peak_price = horizon.peak.c_per_kw / SLOT_H if horizon.peak is not None else 0.0
+        largest = max(map(abs, (*prices.buy_c_per_kwh, *prices.sell_c_per_kwh, peak_price)))
         self._gap.value = terms.gap
         self._a_buy.value = np.asarray(prices.buy_c_per_kwh)
         self._a_sell.value = np.asarray(prices.sell_c_per_kwh)
         self._buy_max.value, self._sell_max.value = terms.buy_max, terms.sell_max
         self._spill_max.value = terms.spill_max[:SLOTS_PER_HOUR]
         self._low.value, self._high.value = terms.low, terms.high
-        self._power.value = battery.slot_limit_kwh
+        self._power.value, self._discharge_max.value = battery.slot_limit_kwh, terms.discharge_max
+        self._peak_price.value, self._above_reached.value = peak_price, terms.above_reached
         self._charge_budget.value = terms.charge_budget
         self._discharge_budget.value = terms.discharge_budget
         self._e0.value, self._e_end.value = horizon.e0_kwh, horizon.e_end_kwh
@@ -196,7 +236,7 @@ class Planner:
     """
 
     def __init__(self) -> None:
-        self._programs: dict[int, _Program] = {}
+        self._programs: dict[tuple[int, bool], _Program] = {}
 
     def schedule(
         self,
@@ -222,7 +262,8 @@ class Planner:
         """
         volumes = np.zeros(horizon.slots)
         volumes[: len(volumes_kwh)] = volumes_kwh
-        program = self._programs.get(horizon.slots)
+        key = (horizon.slots, horizon.peak is not None)
+        program = self._programs.get(key)
         if program is None:
-            program = self._programs[horizon.slots] = _Program(horizon.slots)
+            program = self._programs[key] = _Program(horizon.slots, with_peak=key[1])
         return program.solve(home, battery, horizon, prices, _terms(home, battery, horizon, volumes))

@@ -2,14 +2,14 @@
 
 The home minimises over x, the energy it exchanges with the grid in the slot::
 
-    J(x) = min over s_b + s_l = r - x of  a (s_b - s_hat)^2 + b |s_b - s_hat| + a s_l^2 + b |s_l|
+    J(x) = min over s_b + s_l = r - x of  a (s_b - s_hat)^2 + b |s_b - s_hat| + w (a s_l^2 + b |s_l|)
            + v (s_b - s_hat + s_l) + a_r (x - x_hat)^2 + P(x - x_m) + u x
 
-with P(y) = P_u y for y >= 0, else P_f y. v is what a stored kWh is worth later: it replaces a purchase or is
-sold. Without it a home would empty its battery at every feed-in price, slot after slot, as if the energy had
-cost nothing, and nothing would be left for the price to move (ours; the thesis has v = 0). With v half-way
-between P_f and P_u and b at least half their difference, a home at u = 0 moves nothing but what its forecast
-errors ask for.
+with P(y) = P_u y for y >= 0, else P_f y; w is the customer's comfort weight. v is what a stored kWh is worth
+later: it replaces a purchase or is sold. Without it a home would empty its battery at every feed-in price,
+slot after slot, as if the energy had cost nothing, and nothing would be left for the price to move (ours; the
+thesis has v = 0). With v half-way between P_f and P_u and b at least half their difference, a home at u = 0
+moves nothing but what its forecast errors ask for.
 
 Let m be the marginal cost of flexibility. Battery and load follow m as clipped lines, so r - x = s(m) is
 piecewise linear and not decreasing, and the left side of the first-order condition
@@ -72,6 +72,8 @@ class SlotState:
     """Limits a programme sets to the exchange; the devices' own limits win over them. None is none."""
     e_target_kwh: float | None = None
     """Stored energy to reach as far as the battery can; None leaves it to the prices."""
+    may_discharge: bool = True
+    """Whether the customer lets the battery discharge in this slot."""
 
     def __post_init__(self) -> None:
         """Check the order of the prices."""
@@ -122,6 +124,8 @@ class _Flexibility:
     """2 a, c/kWh2."""
     kink: float
     """b, c/kWh."""
+    comfort: float
+    """Times both for the flexible load."""
     planned: float
     cells: Bounds
     loads: Bounds
@@ -133,8 +137,9 @@ class _Flexibility:
 
     def load(self, m: float) -> float:
         """Shift of the flexible load at marginal cost m, kWh."""
-        beyond = m - _clip(m, -self.kink, self.kink)
-        return _clip(beyond / self.slope, self.loads.low_kwh, self.loads.high_kwh)
+        kink = self.kink * self.comfort
+        beyond = m - _clip(m, -kink, kink)
+        return _clip(beyond / (self.slope * self.comfort), self.loads.low_kwh, self.loads.high_kwh)
 
     def total(self, m: float) -> float:
         """Both together, kWh."""
@@ -142,10 +147,16 @@ class _Flexibility:
 
     def breakpoints(self) -> list[float]:
         """Marginal costs where a slope changes, ascending, c/kWh."""
-        ends = [self.slope * (bound - self.planned) for bound in (self.cells.low_kwh, self.cells.high_kwh)]
-        ends += [self.slope * bound for bound in (self.loads.low_kwh, self.loads.high_kwh)]
-        shifted = [end + (self.kink if end > 0.0 else -self.kink if end < 0.0 else 0.0) for end in ends]
-        return sorted({-self.kink, self.kink, *shifted})
+        cells = [self.slope * (bound - self.planned) for bound in (self.cells.low_kwh, self.cells.high_kwh)]
+        loads = [self.slope * self.comfort * bound for bound in (self.loads.low_kwh, self.loads.high_kwh)]
+        kink = self.kink * self.comfort
+        ends = [_beyond(end, self.kink) for end in cells] + [_beyond(end, kink) for end in loads]
+        return sorted({-self.kink, self.kink, -kink, kink, *ends})
+
+
+def _beyond(end: float, kink: float) -> float:
+    """A marginal cost moved away from zero by a kink."""
+    return end + (kink if end > 0.0 else -kink if end < 0.0 else 0.0)
 
 
 def _root(function: Callable[[float], float], points: list[float], target: float, tail_slope: float) -> float:
@@ -260,10 +271,12 @@ def _flexibility(home: HomeParameters, state: SlotState) -> _Flexibility:
         s_hat_kwh=state.s_hat_kwh if target is None else state.e0_kwh - target,
         charge_allotment_kwh=0.0 if fixed else state.charge_allotment_kwh,
         discharge_allotment_kwh=0.0 if fixed else state.discharge_allotment_kwh,
+        may_discharge=state.may_discharge,
     )
     return _Flexibility(
         slope=2.0 * home.curvature_c_per_kwh2,
         kink=home.linear_c_per_kwh,
+        comfort=home.comfort_weight,
         planned=state.s_hat_kwh if home.battery is not None else 0.0,
         cells=cells,
         loads=flexible_bounds(home.flexible, e0_kwh=state.flexible_e0_kwh),

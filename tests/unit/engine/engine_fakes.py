@@ -17,7 +17,7 @@ from config.settings import data_path
 from dso_engine.feeder import Network, load_network
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.model import SLOT, Commitment, FloatArray, HomeId, Limits, Pcc, PccReading, Phase
-from dso_engine.ports import Customer, Delivery, HourResult, SlotOrder
+from dso_engine.ports import Customer, Delivery, HourResult, OpenPrice, SlotOrder
 from dso_engine.powerflow import GridState, Injections, Violation, violations
 from dso_engine.records import EngineRecord
 
@@ -67,7 +67,7 @@ class FakeExchange:
     confirmed: dict[HomeId, Phase] = field(default_factory=dict)
     opted_out: frozenset[HomeId] = frozenset()
     away: frozenset[HomeId] = frozenset()
-    results: list[tuple[datetime, tuple[HourResult, ...]]] = field(default_factory=list)
+    told: list[tuple[datetime, tuple[HourResult, ...]]] = field(default_factory=list)
     phases: list[tuple[datetime, dict[HomeId, tuple[Phase, ...]]]] = field(default_factory=list)
     opened: list[tuple[datetime, dict[Pcc, tuple[HomeId, ...]]]] = field(default_factory=list)
     versions: dict[tuple[datetime, Pcc], list[tuple[datetime, int]]] = field(default_factory=dict)
@@ -78,11 +78,14 @@ class FakeExchange:
         return tuple(o for o in self.offers if hour <= o.slot < hour + 6 * SLOT)
 
     async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
-        self.results.append((hour, tuple(results)))
+        self.told.append((hour, tuple(results)))
 
-    def accepted(self, hour: datetime) -> frozenset[HomeId]:
+    async def accepted(self, hour: datetime) -> frozenset[HomeId]:
         del hour
         return self.opted_in
+
+    async def results(self, hour: datetime) -> tuple[HourResult, ...]:
+        return next((results for when, results in self.told if when == hour), ())
 
     async def commitments(self, hour: datetime) -> tuple[Commitment, ...]:
         return tuple(c for c in self.heard if hour <= c.slot < hour + 6 * SLOT)
@@ -90,7 +93,10 @@ class FakeExchange:
     async def publish_phases(self, hour: datetime, plan: Mapping[HomeId, tuple[Phase, ...]]) -> None:
         self.phases.append((hour, dict(plan)))
 
-    def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
+    async def phase_plans(self, hour: datetime) -> Mapping[HomeId, tuple[Phase, ...]]:
+        return next((plan for when, plan in reversed(self.phases) if when == hour), {})
+
+    async def phase_opt_outs(self, hour: datetime) -> frozenset[HomeId]:
         del hour
         return self.opted_out
 
@@ -111,9 +117,20 @@ class FakeExchange:
         for pcc, u in prices_millicent.items():
             self.versions[slot, pcc].append((self.now, u))
 
-    def delivery(self, slot: datetime, pcc: Pcc) -> Delivery | None:
-        if (slot, pcc) not in self.versions:
-            return None
+    async def prices(self, slot: datetime) -> Mapping[Pcc, OpenPrice]:
+        bounded = {pcc for when, _, pcc, _ in self.bounds if when == slot}
+        return {
+            pcc: OpenPrice(
+                homes=self.audience[slot, pcc], u_millicent=versions[-1][1], curtailed=pcc in bounded
+            )
+            for (when, pcc), versions in self.versions.items()
+            if when == slot
+        }
+
+    async def deliveries(self, slot: datetime, pccs: Sequence[Pcc]) -> Mapping[Pcc, Delivery]:
+        return {pcc: self.delivery(slot, pcc) for pcc in pccs if (slot, pcc) in self.versions}
+
+    def delivery(self, slot: datetime, pcc: Pcc) -> Delivery:
         published = self.versions[slot, pcc][-1][0]
         late = self.delay is None or pcc in self.deaf or published + self.delay > self.now
         fetched = None if late or self.delay is None else published + self.delay
@@ -122,11 +139,11 @@ class FakeExchange:
     async def curtail(self, slot: datetime, pcc: Pcc, export_w: Mapping[HomeId, int]) -> None:
         self.bounds.append((slot, self.now, pcc, dict(export_w)))
 
-    def absent(self, now: datetime) -> frozenset[HomeId]:
+    async def absent(self, now: datetime) -> frozenset[HomeId]:
         del now
         return self.away
 
-    def prices(self, slot: datetime) -> dict[HomeId, int]:
+    def in_force(self, slot: datetime) -> dict[HomeId, int]:
         """The price in force at each home: the newest one that has reached it."""
         found: dict[HomeId, int] = {}
         for (each, pcc), homes in self.audience.items():
@@ -212,7 +229,7 @@ class Street:
         )
 
     def _respond(self) -> FloatArray:
-        homes, prices = rural().homes, self.exchange.prices(self.slot)
+        homes, prices = rural().homes, self.exchange.in_force(self.slot)
         u_c = np.array([prices.get(h.id, 0) for h in homes]) / 1000.0
         wanted = self.plan_kwh + np.clip(-u_c / 20.0, -self.down_kwh, self.up_kwh)
         left_h = (self.slot + SLOT - self.exchange.now) / timedelta(hours=1)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dso_engine.accounts import MissingReading, reward_terms, settle_run
+from dso_engine.accounts import reward_terms, settle_late, settle_run
 from dso_engine.hourly import HourBook, TariffMillicent, hour_slots
 from dso_engine.model import SLOT, Commitment, HomeId
 from dso_engine.ports import HourResult
+from dso_engine.resettlement import WINDOW, LateOutcome, LateReading, settle_again
 from dso_engine.settlement import DayAccounts, Lines, RewardTerms
 from tests.unit.engine.engine_fakes import HOUR
 
@@ -31,17 +31,19 @@ class Source:
         metered: Mapping[datetime, Mapping[HomeId, int]],
         accepted: frozenset[HomeId] = frozenset({A, B}),
         prices: Mapping[datetime, Mapping[HomeId, int]] | None = None,
+        any_hour: bool = False,
     ) -> None:
+        self._any_hour = any_hour
         self._metered, self._accepted, self._prices = metered, accepted, prices or {}
 
-    def accepted(self, hour: datetime) -> frozenset[HomeId]:
-        assert hour == HOUR
+    async def accepted(self, hour: datetime) -> frozenset[HomeId]:
+        assert self._any_hour or hour == HOUR
         return self._accepted
 
     async def metered_wh(self, slot: datetime) -> Mapping[HomeId, int]:
         return self._metered.get(slot, {})
 
-    def price_at_end(self, slot: datetime) -> Mapping[HomeId, int]:
+    async def price_at_end(self, slot: datetime) -> Mapping[HomeId, int]:
         return self._prices.get(slot, {})
 
 
@@ -130,10 +132,79 @@ async def test_rebate_is_looked_up_by_slot() -> None:
     assert lines(accounts, B).rebate == 0
 
 
-async def test_a_missing_reading_names_home_and_slot() -> None:
-    source = Source(metered={HOUR: {A: 1, B: 1}, HOUR + SLOT: {A: 1}})
-    with pytest.raises(MissingReading, match=r"H02.*11:10"):
-        await settle(source, traded(), (HOUR, HOUR + SLOT))
+def slots_of(accounts: DayAccounts, home: HomeId) -> list[tuple[int, str]]:
+    found = next(each for each in accounts.homes if each.home == home)
+    return [(s.facts.metered_wh, s.facts.source.value) for s in found.slots]
+
+
+async def test_a_reading_that_never_came_is_substituted_and_says_so() -> None:
+    """B: last reading, commitment, its last reading again for an hour. A has never said anything."""
+    slots = tuple(HOUR + k * SLOT for k in range(-1, 7))
+    tariff = {slot: TariffMillicent(supplier=15_000, feed_in=10_000) for slot in slots}
+    accounts = await settle_run(
+        source=Source(metered={slots[0]: {B: -70}}, any_hour=True),
+        book=traded(),
+        homes=(A, B),
+        slots=slots[::-1],
+        tariff=tariff,
+        rebate_millicent={},
+        terms=RewardTerms(),
+    )
+    assert slots_of(accounts, B) == [
+        (-70, "metered"),
+        (-70, "last_reading"),
+        (-100, "commitment"),
+        *[(-70, "last_reading")] * 4,
+        (0, "none"),
+    ]
+    assert slots_of(accounts, A) == [(0, "none")] * 2 + [(100, "commitment")] + [(0, "none")] * 5
+    assert accounts.balance == 0
+    assert lines(accounts, B).reward == 0, "a substitute earns no reward"
+
+
+async def test_a_late_reading_is_settled_again() -> None:
+    slot = HOUR + SLOT
+    first = await settle(Source(metered={slot: {A: 100}}), traded())
+    assert slots_of(first, B) == [(-100, "commitment")]
+    source = Source(metered={slot: {A: 1, B: -40}})
+    again = await settle_late(source=source, accounts=first, now=slot + timedelta(days=1), terms=NO_REWARD)
+    assert slots_of(again.accounts, B) == [(-40, "metered")]
+    assert slots_of(again.accounts, A) == [(100, "metered")], "what was metered stands"
+    (correction,) = again.corrections
+    # 60 Wh less delivered than sold: bought of the supplier at 15 c instead
+    assert correction.bill == 60 * 15_000
+    assert again.accounts.homes_pay - first.homes_pay == 60 * 15_000
+    assert again.accounts.balance == 0
+    never = await settle_late(source=source, accounts=first, now=slot + timedelta(days=3), terms=NO_REWARD)
+    assert [outcome for _, outcome in never.outcomes] == [LateOutcome.TOO_LATE]
+    assert never.accounts == first
+    assert (
+        await settle_late(source=source, accounts=again.accounts, now=slot, terms=NO_REWARD)
+    ).outcomes == ()
+
+
+async def test_outcomes_of_late_readings() -> None:
+    slot = HOUR + SLOT
+    first = await settle(Source(metered={slot: {A: 100}}), traded())
+    edge = slot + SLOT + WINDOW
+    told = [
+        LateReading(home=A, slot=slot, metered_wh=5, at=slot),
+        LateReading(home=HomeId("H99"), slot=slot, metered_wh=5, at=slot),
+        LateReading(home=B, slot=HOUR, metered_wh=5, at=slot),
+        LateReading(home=B, slot=slot, metered_wh=-90, at=edge + timedelta(microseconds=1)),
+        LateReading(home=B, slot=slot, metered_wh=-80, at=edge),
+        LateReading(home=B, slot=slot, metered_wh=-70, at=slot),
+    ]
+    result = settle_again(first, told, NO_REWARD)
+    assert [outcome.value for _, outcome in result.outcomes] == [
+        "metered",
+        "unknown",
+        "unknown",
+        "too_late",
+        "settled_again",
+        "metered",
+    ]
+    assert slots_of(result.accounts, B) == [(-80, "metered")]
 
 
 def test_terms_are_the_decimals_a_person_wrote() -> None:

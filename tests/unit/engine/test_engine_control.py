@@ -193,16 +193,14 @@ async def test_absent_homes_are_left_out() -> None:
 async def test_the_audience_follows_the_phases_commanded_for_the_slot() -> None:
     """A home commanded to A, B or C is behind that PCC; one that has no command is where it confirmed."""
     on_b = next(h for h in rural().homes if h.phase == Phase.B)
-    made = desk(switches=frozenset({on_b.id}))
     for phase in (Phase.A, Phase.C):
-        made.exchange.opened.clear()
+        made = desk(switches=frozenset({on_b.id}))
         made.planner._plans[HOUR] = {on_b.id: (phase,) * 6}
         await made.prepare(SLOT1)
         ((_, audience),) = made.exchange.opened
         assert on_b.id in audience[Pcc(feeder=on_b.feeder, phase=phase)]
         assert on_b.id not in audience[Pcc(feeder=on_b.feeder, phase=Phase.B)]
-    made.exchange.opened.clear()
-    made.planner._plans.clear()
+    made = desk(switches=frozenset({on_b.id}))
     made.exchange.confirmed = {on_b.id: Phase.A}
     await made.prepare(SLOT1)
     ((_, audience),) = made.exchange.opened

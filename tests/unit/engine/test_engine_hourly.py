@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from dso_engine.hourly import HourBook, HourlyMarket, TariffMillicent, hour_slots
+from dso_engine.intake import OrderOutcome
 from dso_engine.market import ClearingStatus, Order, Side
 from dso_engine.model import SLOT, Commitment, HomeId
 from dso_engine.ports import HourResult, SlotOrder
@@ -50,10 +51,10 @@ def market(*offers: SlotOrder) -> tuple[HourlyMarket, FakeExchange, HourBook, Ta
 async def test_winners_pay_the_critical_price_and_the_rest_hears_the_tariff() -> None:
     hourly, exchange, book, tape = market(*traded_book(HOUR))
     await hourly.clear(HOUR)
-    assert exchange.results == [], "nothing is sent before h - 70"
+    assert exchange.told == [], "nothing is sent before h - 70"
     await hourly.publish(HOUR)
     later = tuple(15_000 + k for k in range(1, 6))
-    assert exchange.results == [
+    assert exchange.told == [
         (
             HOUR,
             (
@@ -65,7 +66,7 @@ async def test_winners_pay_the_critical_price_and_the_rest_hears_the_tariff() ->
             ),
         )
     ]
-    assert book.results(HOUR) == exchange.results[0][1]
+    assert book.results(HOUR) == exchange.told[0][1]
     first = tape.records[0]
     assert isinstance(first, MarketRecord)
     assert (first.slot, first.orders, first.clearing.traded_wh) == (HOUR, 4, 100)
@@ -80,7 +81,7 @@ async def test_a_home_may_buy_in_one_slot_and_sell_in_the_next() -> None:
     hourly, exchange, _, _ = market(*traded_book(HOUR), order(A, last, 9_000, -70), order(B, last, 9_500, 50))
     await hourly.clear(HOUR)
     await hourly.publish(HOUR)
-    (_, results) = exchange.results[0]
+    (_, results) = exchange.told[0]
     of_a = next(r for r in results if r.home == A)
     assert of_a.volume_wh == (100, 0, 0, 0, 0, 0)
     assert of_a.price_millicent == (12_000, 15_001, 15_002, 15_003, 15_004, 10_005)  # unsold: feed-in
@@ -90,8 +91,23 @@ async def test_an_hour_without_offers_has_no_results() -> None:
     hourly, exchange, book, _ = market()
     await hourly.clear(HOUR)
     await hourly.publish(HOUR)
-    assert exchange.results == [(HOUR, ())]
+    assert exchange.told == [(HOUR, ())]
     assert book.results(HOUR) == ()
+
+
+async def test_one_order_per_home_counts_and_the_last_one_does() -> None:
+    """A second order does not void the auction of all: the later one counts, the earlier is on record."""
+    first, later = order(A, HOUR, 14_000, 100), order(A, HOUR, 9_000, 50)
+    hourly, _, book, tape = market(first, *traded_book(HOUR)[1:], later)
+    await hourly.clear(HOUR)
+    record = tape.records[0]
+    assert isinstance(record, MarketRecord)
+    assert [(d.order, d.outcome) for d in record.refused] == [(first.order, OrderOutcome.REPLACED)]
+    assert record.book == tuple(o.order for o in (*traded_book(HOUR)[1:], later))
+    assert record.orders == 4
+    # bids 12@100 and 9@50 against asks 10@100 and 11@100: only B's bid is above an ask, so nobody wins
+    assert record.clearing.status is ClearingStatus.NO_WINNER
+    assert [result.home for result in book.results(HOUR)] == [A, B, C, D]
 
 
 async def test_volumes_of_results_sum_to_zero_in_every_slot() -> None:

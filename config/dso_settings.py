@@ -1,0 +1,163 @@
+"""The settings of ``feederloop dso``; ``dso.toml`` in this folder says what each of them does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section
+from config.vtn_settings import Log, is_loopback
+
+__all__ = [
+    "ControlSection",
+    "CostSection",
+    "DsoProgramSettings",
+    "LimitSection",
+    "MqttSection",
+    "TariffSection",
+    "TelemetrySection",
+    "VtnSection",
+]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Seconds = Annotated[int, Field(gt=0, le=600)]
+Hour = Annotated[int, Field(ge=0, le=24)]
+
+
+class VtnSection(Section):
+    """The operator API of the VTN, through which the engine talks to the homes."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/]")] = "http://127.0.0.1:8081"
+    token: SecretStr | None = None
+    token_file: FilePath | None = None
+    plain_anywhere: bool = False
+    timeout: IsoDuration = "PT10S"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.token is None) == (self.token_file is None):
+            raise ValueError("either token or token_file is needed")
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not (is_loopback(parts.hostname or "") or self.plain_anywhere):
+            raise ValueError(
+                f"plain HTTP to {parts.hostname} leaves this machine: https, a tunnel, or plain_anywhere"
+            )
+        return self
+
+
+class MqttSection(Section):
+    """The broker the meters publish to."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    tls: bool = False
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: FilePath | None = None
+    prefix: Annotated[str, Field(pattern=r"^[^+#]+$")] = "feeder"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("either password or password_file")
+        return self
+
+
+class TelemetrySection(Section):
+    """Where the PCC meters are read, and what is believed of them."""
+
+    kind: Literal["csv", "parquet", "mqtt"] = "csv"
+    path: FilePath | None = None
+    pccs: tuple[Annotated[str, Field(pattern=r"^[^=/]+=[^=]+$")], ...] = ()
+    max_age: IsoDuration = "PT30S"
+    max_kw: Positive = 500.0
+    max_kvar: Positive = 500.0
+    v_low_v: NotNegative = 115.0
+    v_high_v: Positive = 300.0
+    mqtt: MqttSection = MqttSection()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind != "mqtt" and self.path is None:
+            raise ValueError(f"telemetry of kind {self.kind} needs a path")
+        if self.v_low_v >= self.v_high_v:
+            raise ValueError("v_low_v must lie below v_high_v")
+        return self
+
+
+class LimitSection(Section):
+    """Operating limits; thermal ratings are in the network file. Fractions of nominal voltage and rating."""
+
+    v_band: Fraction = 0.10
+    guard_voltage: NotNegative = 0.0125
+    guard_current: NotNegative = 0.03
+    arm_voltage: Fraction = 0.08
+    release_voltage: Fraction = 0.075
+    arm_current: Fraction = 0.70
+    release_current: Fraction = 0.65
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.release_voltage > self.arm_voltage or self.release_current > self.arm_current:
+            raise ValueError("a release level must not lie above its arming level")
+        if self.guard_voltage >= self.v_band:
+            raise ValueError("guard_voltage leaves nothing of v_band")
+        return self
+
+
+class ControlSection(Section):
+    """The real-time price and the phases."""
+
+    law: Literal["secant", "thesis"] = "secant"
+    step_s: Seconds = 10
+    publish_before_s: Annotated[int, Field(ge=90, le=599)] = 90
+    max_price_eur_per_kwh: Positive = 0.60
+    phase_mu_kw2: NotNegative = 0.25
+
+
+class CostSection(Section):
+    """What the engine believes homes' deviations cost them; start of the search of a price."""
+
+    curvature_c_per_kwh2: Positive = 5.0
+    reward_curvature_c_per_kwh2: NotNegative = 5.0
+
+
+class TariffSection(Section):
+    """Prices outside the market, EUR/kWh, by hour of local time."""
+
+    timezone: str = "Etc/GMT-1"
+    supplier: Positive = 0.15
+    supplier_peak: Positive = 0.20
+    peak_from_hour: Hour = 17
+    peak_to_hour: Hour = 23
+    feed_in: NotNegative = 0.10
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.feed_in > min(self.supplier, self.supplier_peak):
+            raise ValueError("the feed-in tariff must not exceed the supplier's")
+        return self
+
+
+class DsoProgramSettings(ProgramSettings):
+    """Everything the DSO program can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="DSO_")
+
+    network: FilePath
+    homes: FilePath
+    state: FilePath
+    market_base: Annotated[str, Field(min_length=1)] = "http://feederloop.example"
+    seed: Annotated[int, Field(ge=0)] = 1
+    vtn: VtnSection
+    telemetry: TelemetrySection
+    limits: LimitSection = LimitSection()
+    control: ControlSection = ControlSection()
+    costs: CostSection = CostSection()
+    tariff: TariffSection = TariffSection()
+    log: Log = Log()

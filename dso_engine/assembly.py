@@ -1,0 +1,103 @@
+"""An engine from its parts: the same for a simulated day and for a feeder on the wall clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dso_engine.control import ControlSettings, RealtimePrice
+from dso_engine.feeder import Network
+from dso_engine.fixed_point import FixedPoint
+from dso_engine.guard import Guard
+from dso_engine.hourly import HourBook, HourlyMarket, TariffMillicent
+from dso_engine.knowledge import MAX_AGE, Knowledge
+from dso_engine.loop import Engine, RunPeriod
+from dso_engine.nowcast import Nowcast
+from dso_engine.pandapower_flow import PandapowerFlow
+from dso_engine.phase_planner import PhasePlanner
+from dso_engine.ports import Clock, Customer, HomeExchange, Recorder, TelemetrySource
+from dso_engine.resumption import Resumption
+
+__all__ = ["EngineParts", "assemble_engine"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """What an engine is made of.
+
+    Attributes:
+        network: The network as the DSO believes it to be.
+        tariff: Prices outside the market, by slot.
+        book: Where results and commitments are kept.
+        control: Limits and law of the real-time price.
+        mu_kw2: Cost of one switching operation, kW2.
+        step: Period of the ticks.
+        lead: How long before a slot its price is published.
+        max_age: How old a meter reading may be.
+        guard: What becomes of an expected error; None: it ends the run.
+        resumes: Whether to take up what an engine before this one has begun.
+    """
+
+    clock: Clock
+    exchange: HomeExchange
+    telemetry: TelemetrySource
+    recorder: Recorder
+    network: Network
+    customers: Sequence[Customer]
+    tariff: Mapping[datetime, TariffMillicent]
+    book: HourBook
+    control: ControlSettings
+    mu_kw2: float
+    period: RunPeriod
+    step: timedelta
+    lead: timedelta
+    max_age: timedelta = MAX_AGE
+    guard: Guard | None = None
+    resumes: bool = False
+
+
+def assemble_engine(parts: EngineParts) -> Engine:
+    """Return the engine; nothing of it runs yet."""
+    exchange, book, recorder = parts.exchange, parts.book, parts.recorder
+    market = HourlyMarket(exchange=exchange, book=book, recorder=recorder, tariff=parts.tariff)
+    nowcast = Nowcast(exchange=exchange, book=book, customers=parts.customers)
+    phases = PhasePlanner(
+        network=parts.network,
+        customers=parts.customers,
+        exchange=exchange,
+        book=book,
+        nowcast=nowcast,
+        recorder=recorder,
+        mu_kw2=parts.mu_kw2,
+    )
+    knowledge = Knowledge(
+        record=PandapowerFlow(parts.network),
+        search=FixedPoint(parts.network),
+        customers=parts.customers,
+        exchange=exchange,
+        telemetry=parts.telemetry,
+        book=book,
+        nowcast=nowcast,
+        max_age=parts.max_age,
+    )
+    price = RealtimePrice(
+        knowledge=knowledge,
+        customers=parts.customers,
+        exchange=exchange,
+        planner=phases,
+        recorder=recorder,
+        settings=parts.control,
+    )
+    resumption = Resumption(exchange=exchange, book=book, market=market, phases=phases, price=price)
+    return Engine(
+        clock=parts.clock,
+        market=market,
+        phases=phases,
+        price=price,
+        period=parts.period,
+        step=parts.step,
+        lead=parts.lead,
+        guard=parts.guard,
+        resumption=resumption if parts.resumes else None,
+    )
