@@ -1,0 +1,257 @@
+"""``feederloop dso``: the engine of a feeder on the wall clock, against a VTN in another process.
+
+Exit codes: 0 after SIGTERM or SIGINT, 1 if the engine failed in a way nobody expected (a supervisor starts it
+anew, and it takes up where it was), 2 if it could not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from config.dso_settings import DsoProgramSettings, TariffSection, VtnSection
+from config.settings import SettingsError
+from dso_engine.assembly import EngineParts, assemble_engine
+from dso_engine.control import ControlSettings
+from dso_engine.errors import ExchangeFailed
+from dso_engine.feedback import Feedback
+from dso_engine.feeder import Network, load_network
+from dso_engine.game import Law
+from dso_engine.gateway import OpenAdrGateway
+from dso_engine.gateway_messages import Contexts
+from dso_engine.guard import Steadfast
+from dso_engine.hourly import HourBook, TariffMillicent
+from dso_engine.loop import Engine, RunPeriod
+from dso_engine.model import MILLICENT_PER_EUR, Limits
+from dso_engine.resumption import slot_of
+from dso_engine.secant import SecantLaw
+from dso_engine.thesis_law import ThesisLaw
+from feederloop.clock import WallClock
+from feederloop.customers import Connection, read_connections
+from feederloop.dso_state import RecordFolder
+from feederloop.market_files import MarketFiles, Publishing
+from feederloop.process import VERSION, stop_signal
+from feederloop.remote_desk import RemoteDesk
+from feederloop.telemetry.sources import Meters, first_line, opened_meters
+from schemas.oadr20b.xmltypes import Duration
+from vtn_server.state import VenId
+
+__all__ = ["RunningDso", "WallTariff", "run_dso", "running_dso"]
+
+_LOG: Final = logging.getLogger(__name__)
+_STATUS_S: Final = 30.0
+
+
+class WallTariff(dict[datetime, TariffMillicent]):
+    """Prices outside the market for any slot, by the hour of local time."""
+
+    def __init__(self, settings: TariffSection) -> None:
+        super().__init__()
+        try:
+            self._zone = ZoneInfo(settings.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as err:
+            raise SettingsError(f"tariff.timezone: no time zone {settings.timezone}") from err
+        self._settings = settings
+
+    def __missing__(self, slot: datetime) -> TariffMillicent:
+        tariff = self._settings
+        peak = tariff.peak_from_hour <= slot.astimezone(self._zone).hour < tariff.peak_to_hour
+        supplier = tariff.supplier_peak if peak else tariff.supplier
+        return TariffMillicent(
+            supplier=round(supplier * MILLICENT_PER_EUR), feed_in=round(tariff.feed_in * MILLICENT_PER_EUR)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningDso:
+    """An engine that runs.
+
+    Attributes:
+        task: Ends only by an error.
+        vens: The VENs the engine counts on.
+    """
+
+    network: Network
+    vens: frozenset[VenId]
+    task: asyncio.Task[None]
+
+
+async def run_dso(settings: DsoProgramSettings, say: Callable[[str], None]) -> int:
+    """Run until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        settings: What the program was told.
+        say: Prints what somebody who starts it by hand wants to know.
+
+    Raises:
+        SettingsError, InvalidFeeder: if the settings do not allow to start.
+    """
+    stop = stop_signal()
+    async with running_dso(settings) as dso:
+        homes, pccs = len(dso.network.homes), ", ".join(pcc.id for pcc in dso.network.pccs)
+        say(f"network: {dso.network.name}, {homes} homes, {len(dso.vens)} of them with a VEN")
+        say(f"pccs: {pccs}\ntelemetry: {settings.telemetry.kind}\nvtn: {settings.vtn.url}")
+        _LOG.info("network %s against %s, version %s", dso.network.name, settings.vtn.url, VERSION)
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait((dso.task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        failed = dso.task.done()
+        if failed:
+            _LOG.error("the engine failed", exc_info=dso.task.exception())
+        _LOG.info("stopping")
+    _LOG.info("stopped")
+    return 1 if failed else 0
+
+
+@asynccontextmanager
+async def running_dso(settings: DsoProgramSettings) -> AsyncIterator[RunningDso]:
+    """Hold an engine that runs; at the end nothing it was about to say is said.
+
+    Raises:
+        SettingsError, InvalidFeeder: see :func:`run_dso`.
+    """
+    clock = WallClock()
+    network = load_network(settings.network)
+    connections = read_connections(settings.homes, network)
+    vens = frozenset(each.ven_id for each in connections if each.ven_id is not None)
+    tariff, token = WallTariff(settings.tariff), _token(settings.vtn)
+    async with AsyncExitStack() as stack:
+        meters = await stack.enter_async_context(opened_meters(settings.telemetry, network, clock.now))
+        records = RecordFolder(settings.state)
+        stack.callback(records.close)
+        desk = RemoteDesk(settings.vtn.url, token, timeout_s=_length(settings.vtn.timeout).total_seconds())
+        stack.push_async_callback(desk.close)
+        gateway = OpenAdrGateway(
+            desk=desk,
+            vens={each.customer.home: each.ven_id for each in connections if each.ven_id is not None},
+            switches={each.customer.home: each.switch for each in connections if each.switch is not None},
+            pccs=network.pccs,
+            contexts=Contexts(base=settings.market_base),
+            seed=settings.seed,
+            clock=clock,
+        )
+        engine = _engine(settings, clock, network, connections, gateway, meters, records, tariff)
+        task = asyncio.create_task(engine.run(), name="dso")
+        stack.push_async_callback(_end, task)
+        watching = asyncio.create_task(_watch(meters, desk, records, vens, clock), name="status")
+        stack.push_async_callback(_end, watching)
+        yield RunningDso(network=network, vens=vens, task=task)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _engine(
+    settings: DsoProgramSettings,
+    clock: WallClock,
+    network: Network,
+    connections: tuple[Connection, ...],
+    gateway: OpenAdrGateway,
+    meters: Meters,
+    records: RecordFolder,
+    tariff: WallTariff,
+) -> Engine:
+    control = settings.control
+    return assemble_engine(
+        EngineParts(
+            clock=clock,
+            exchange=gateway,
+            telemetry=meters,
+            recorder=Publishing(records, MarketFiles(settings.state / "market", settings.seed)),
+            network=network,
+            customers=[each.customer for each in connections],
+            tariff=tariff,
+            book=HourBook(),
+            control=_control(settings),
+            mu_kw2=control.phase_mu_kw2,
+            period=RunPeriod(start=slot_of(clock.now())),
+            step=timedelta(seconds=control.step_s),
+            lead=timedelta(seconds=control.publish_before_s),
+            max_age=_length(settings.telemetry.max_age),
+            guard=Steadfast(clock, records),
+            resumes=True,
+        )
+    )
+
+
+def _control(settings: DsoProgramSettings) -> ControlSettings:
+    limits, costs = settings.limits, settings.costs
+    cap = round(settings.control.max_price_eur_per_kwh * MILLICENT_PER_EUR)
+    laws: dict[str, Law] = {"secant": SecantLaw(cap_millicent=cap), "thesis": ThesisLaw(cap_millicent=cap)}
+    return ControlSettings(
+        limits=Limits(
+            v_band=limits.v_band,
+            guard_v=limits.guard_voltage,
+            guard_i=limits.guard_current,
+            arm_v=limits.arm_voltage,
+            release_v=limits.release_voltage,
+            arm_i=limits.arm_current,
+            release_i=limits.release_current,
+        ),
+        law=laws[settings.control.law],
+        feedback=Feedback(relax_below=1.0 - limits.guard_voltage / limits.v_band),
+        curvature_c_per_kwh2=costs.curvature_c_per_kwh2,
+        reward_curvature_c_per_kwh2=costs.reward_curvature_c_per_kwh2,
+        works_without_meters=True,
+    )
+
+
+async def _watch(
+    meters: Meters, desk: RemoteDesk, records: RecordFolder, vens: frozenset[VenId], clock: WallClock
+) -> None:
+    """Write the status from time to time, and tell of VENs the VTN does not know."""
+    told: frozenset[VenId] = frozenset()
+    while True:
+        missing: frozenset[VenId] | None = None
+        try:
+            missing = vens - await desk.known()
+        except ExchangeFailed as err:
+            _LOG.debug("status: %s", err)
+        if missing is not None and missing != told:
+            told = missing
+            _LOG.warning("the VTN does not know %s: they hear nothing", ", ".join(sorted(missing)) or "none")
+        await meters.read(clock.now())  # also while no price needs them: a gap should be seen before it hurts
+        state = meters.state()
+        records.write_status(
+            {
+                "at": clock.now().isoformat(),
+                "version": VERSION,
+                "vtn_reached": missing is not None,
+                "vens": len(vens),
+                "vens_unknown_to_vtn": sorted(missing or ()),
+                "readings_taken": state.taken,
+                "readings_refused": {fault.value: count for fault, count in state.refused},
+                "newest_readings": {
+                    str(pcc.id): None if at is None else at.isoformat() for pcc, at in state.newest
+                },
+                "records": dict(records.counts),
+            }
+        )
+        await asyncio.sleep(_STATUS_S)
+
+
+def _token(settings: VtnSection) -> str:
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    assert settings.token_file is not None  # the settings see to it
+    return first_line(settings.token_file)
+
+
+def _length(text: str) -> timedelta:
+    """Return a duration of the settings without years and months.
+
+    Raises:
+        SettingsError: if it has them.
+    """
+    found = Duration.parse(text)
+    if found.years or found.months:
+        raise SettingsError(f"{text}: years and months are no time to wait")
+    return timedelta(days=found.days, hours=found.hours, minutes=found.minutes, seconds=found.seconds)

@@ -1,0 +1,211 @@
+"""The settings of ``feederloop dso``, its homes, the names of its meters, its tariff and its folder."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from config.dso_settings import DsoProgramSettings, TariffSection, TelemetrySection
+from config.program import SettingsError, effective, load
+from config.settings import data_path
+from dso_engine.errors import StaleMeasurement
+from dso_engine.feeder import Network, load_network
+from dso_engine.model import HomeId, Pcc, Phase
+from dso_engine.records import FaultRecord, StepRecord
+from feederloop.cli import app
+from feederloop.customers import read_connections
+from feederloop.dso_program import WallTariff
+from feederloop.dso_state import RecordFolder
+from feederloop.telemetry.sources import meter_names
+
+TOKEN = "0123456789abcdef"
+NEEDED = 'network = "n.json"\nhomes = "h.csv"\nstate = "s"\n[vtn]\ntoken = "x"\n[telemetry]\npath = "m.csv"\n'
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return load_network(data_path("networks", "lv_33h_17pv.json"))
+
+
+def settings(text: str, folder: Path) -> DsoProgramSettings:
+    file = folder / "dso.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(DsoProgramSettings, file, {}, {})
+
+
+def test_the_commented_file_says_the_defaults(tmp_path: Path) -> None:
+    shipped = load(DsoProgramSettings, data_path("dso.toml"), {}, {})
+    plain = settings(NEEDED, tmp_path)
+    for name in ("limits", "control", "costs", "tariff", "log", "seed", "market_base"):
+        assert getattr(shipped, name) == getattr(plain, name), name
+    assert shipped.telemetry == plain.telemetry.model_copy(update={"path": shipped.telemetry.path})
+    assert shipped.vtn.model_copy(update={"token_file": None, "token": plain.vtn.token}) == plain.vtn
+    text = data_path("dso.toml").read_text(encoding="utf-8")
+    assert shipped.network == data_path("networks", "lv_50h_rural.json"), "a path counts from the file"
+    for name, field in DsoProgramSettings.model_fields.items():
+        assert f"{name} =" in text or f"[{name}]" in text
+        for part in getattr(field.annotation, "model_fields", {}):
+            assert f"{part} =" in text or f".{part}]" in text, part
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("network", "netwrk"), "netwrk: no such setting"),
+        (('token = "x"', ""), "either token or token_file"),
+        (('token = "x"', 'token = "x"\nurl = "http://dso.example:8081"'), "leaves this machine"),
+        (('path = "m.csv"', ""), "needs a path"),
+        (('path = "m.csv"', 'path = "m.csv"\nkind = "fax"'), "kind"),
+        (('path = "m.csv"', 'path = "m.csv"\nv_low_v = 400.0'), "v_low_v"),
+        (('path = "m.csv"', 'path = "m.csv"\npccs = ["F1-A"]'), "pccs"),
+        (("[vtn]", "[limits]\nrelease_voltage = 0.09\n[vtn]"), "release level"),
+        (("[vtn]", "[tariff]\nfeed_in = 0.3\n[vtn]"), "feed-in"),
+    ],
+)
+def test_what_does_not_fit_is_told(change: tuple[str, str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=told):
+        settings(NEEDED.replace(*change, 1), tmp_path)
+
+
+def test_check_config_shows_what_is_in_effect_without_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "dso.toml"
+    file.write_text(NEEDED.replace('"x"', f'"{TOKEN}"'), encoding="utf-8")
+    words = ["dso", "--config", str(file), "--telemetry", "mqtt", "--set", "control.step_s=20"]
+    found = CliRunner().invoke(app, [*words, "--check-config"])
+    assert found.exit_code == 0, found.output
+    assert TOKEN not in found.output
+    assert 'kind = "mqtt"' in found.output
+    assert "step_s = 20" in found.output
+    assert effective(settings(NEEDED, tmp_path)).count("[telemetry.mqtt]") == 1
+
+
+@pytest.mark.usefixtures("quiet")
+def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "dso.toml"
+    file.write_text(NEEDED, encoding="utf-8")
+    found = CliRunner().invoke(app, ["dso", "--config", str(file)])
+    assert found.exit_code == 2
+    assert "n.json" in found.output
+    assert "Traceback" not in found.output
+
+
+# --- homes -------------------------------------------------------------------------------------------------
+
+
+def test_homes_in_both_forms(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text(
+        "home,ven_id,pv_kwp,switch,contract_kva\nH02,ven-2,3,,9\nH01,,4.5,,\nH03,ven-3,,switch-3,\n"
+    )
+    (tmp_path / "h.toml").write_text(
+        '[[home]]\nhome = "H03"\nven_id = "ven-3"\nswitch = "switch-3"\n'
+        '[[home]]\nhome = "H01"\npv_kwp = 4.5\n'
+        '[[home]]\nhome = "H02"\nven_id = "ven-2"\npv_kwp = 3\ncontract_kva = 9\n'
+    )
+    found = read_connections(tmp_path / "h.csv", network)
+    assert found == read_connections(tmp_path / "h.toml", network)
+    assert [each.customer.home for each in found] == [home.id for home in network.homes]
+    by_home = {each.customer.home: each for each in found}
+    one, two, three, four = (by_home[HomeId(f"H0{k}")] for k in (1, 2, 3, 4))
+    assert (one.customer.participates, one.customer.pv_kwp, one.ven_id) == (False, 4.5, None)
+    assert (two.customer.participates, two.customer.contract_kva, two.ven_id) == (True, 9.0, "ven-2")
+    assert (three.customer.has_switch, three.switch, three.customer.contract_kva) == (True, "switch-3", inf)
+    assert (four.customer.participates, four.customer.pv_kwp) == (False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("H99,v,,,", "no H99"),
+        ("H01,v,,,\nH01,w,,,", "home H01 comes twice"),
+        ("H01,v,,,\nH02,v,,,", "ven_id v comes twice"),
+        ("H01,,,switch-1,", "needs a VEN"),
+        ("H01,v,-1,,", "line 2: pv_kwp"),
+        ("H01,v,nan,,", "line 2: pv_kwp"),
+        ("H01,v,,,0", "contract_kva"),
+        ("H01,v,,,,x", "more cells than names"),
+        (",v,,,", "home"),
+    ],
+)
+def test_a_file_of_homes_that_is_wrong(rows: str, told: str, network: Network, tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text(f"home,ven_id,pv_kwp,switch,contract_kva\n{rows}\n")
+    with pytest.raises(SettingsError, match=told):
+        read_connections(tmp_path / "h.csv", network)
+
+
+# --- meters, tariff, folder --------------------------------------------------------------------------------
+
+
+def test_names_of_meters(network: Network) -> None:
+    def names(*pccs: str) -> dict[str, Pcc]:
+        return meter_names(TelemetrySection(path=Path("x"), pccs=pccs), network)
+
+    assert list(names()) == [str(pcc.id) for pcc in network.pccs]
+    full = tuple(f"meter {k}={pcc.id}" for k, pcc in enumerate(network.pccs))
+    assert names(*full)["meter 1"] == Pcc(feeder=network.feeders[0], phase=Phase.B)
+    with pytest.raises(SettingsError, match="no meter for"):
+        names(*full[1:])
+    with pytest.raises(SettingsError, match="no F9-A"):
+        names("x=F9-A", *full)
+    with pytest.raises(SettingsError, match="comes twice"):
+        names("x=F1-A", *full)
+
+
+def test_a_tariff_goes_by_local_hours() -> None:
+    tariff = WallTariff(TariffSection(timezone="Europe/Paris"))
+    summer, winter = datetime(2026, 7, 1, 15, tzinfo=UTC), datetime(2026, 1, 1, 15, tzinfo=UTC)
+    assert (tariff[summer].supplier, tariff[winter].supplier) == (20_000, 15_000)  # 17:00 and 16:00 there
+    assert tariff[summer].feed_in == 10_000
+    with pytest.raises(SettingsError, match="no time zone"):
+        WallTariff(TariffSection(timezone="Moon/Base"))
+
+
+def test_records_are_lines_of_json_and_a_folder_has_one_engine(tmp_path: Path) -> None:
+    folder = RecordFolder(tmp_path / "state")
+    slot = datetime(2026, 5, 16, 10, tzinfo=UTC)
+    folder.record(FaultRecord.of(StaleMeasurement("F1-A"), slot=slot, at=slot, what="tick"))
+    folder.record(
+        StepRecord(
+            slot=slot,
+            at=slot,
+            pcc=Pcc(feeder=1, phase=Phase.B),
+            p_kw=1.5,
+            projected_kw=2.0,
+            c_lo_kw=None,
+            c_hi_kw=3.0,
+            u_millicent=-7,
+            stepped=True,
+            mode="hold",
+        )
+    )
+    (path,) = (tmp_path / "state").glob("records-*.jsonl")
+    fault, step = map(json.loads, path.read_text().splitlines())
+    assert (fault["kind"], fault["error"], fault["text"]) == ("FaultRecord", "StaleMeasurement", "F1-A")
+    assert (step["kind"], step["pcc"], step["u_millicent"]) == ("StepRecord", {"feeder": 1, "phase": 1}, -7)
+    assert folder.counts == {"FaultRecord": 1, "StepRecord": 1}
+    folder.write_status({"a": 1})
+    assert json.loads((tmp_path / "state" / "status.json").read_text()) == {"a": 1}
+    with pytest.raises(SettingsError, match="another engine"):
+        RecordFolder(tmp_path / "state")
+    folder.close()
+    RecordFolder(tmp_path / "state").close()
+
+
+def test_a_full_disk_costs_records_not_the_feeder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RecordFolder(tmp_path / "state")
+    slot = datetime(2026, 5, 16, 10, tzinfo=UTC)
+
+    def full(*given: object, **named: object) -> object:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(Path, "open", full)
+    for _ in range(3):
+        folder.record(FaultRecord.of(StaleMeasurement("F1-A"), slot=slot, at=slot, what="tick"))
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    folder.close()
