@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from certs.crl import Revoked
 from certs.keys import weakness
 
-__all__ = ["Purpose", "build_chain", "is_ca", "is_issued_by", "is_self_signed", "refusals"]
+__all__ = ["Purpose", "build_chain", "is_ca", "is_issued_by", "is_self_signed", "names_host", "refusals"]
 
 _STRONG: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _MAX_DEPTH: Final = 8
@@ -144,12 +144,13 @@ def _of_leaf(leaf: x509.Certificate, purpose: x509.ObjectIdentifier, host: str |
         pass
     if is_ca(leaf):
         found.append("is a CA's")
-    if host is not None and not _names_host(leaf, host):
+    if host is not None and not names_host(leaf, host):
         found.append(f"does not name the host {host}")
     return found
 
 
-def _names_host(leaf: x509.Certificate, host: str) -> bool:
+def names_host(leaf: x509.Certificate, host: str) -> bool:
+    """Return whether a certificate is for a host, a DNS name or an IP address (RFC 6125)."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

@@ -4,14 +4,7 @@ Every request gets its peer from here, and :func:`refusal` is asked for every re
 outlive the certificate it was opened with (r516), and a resumed TLS session does not present it again.
 
 *Behind a proxy that ends TLS* the certificate comes in a header, URL-encoded PEM, and is believed only if the
-request comes from an address that is named as a trusted proxy. For nginx::
-
-    ssl_client_certificate /etc/feederloop/trust.pem;
-    ssl_crl                /etc/feederloop/crl.pem;    # nginx wants the lists of the roots here, too
-    ssl_verify_client      on;
-    ssl_verify_depth       2;
-    proxy_set_header       X-SSL-Client-Cert   $ssl_client_escaped_cert;
-    proxy_set_header       X-SSL-Client-Verify $ssl_client_verify;
+request comes from an address that is named as a trusted proxy. For nginx see docs/proxy.md.
 
 ``proxy_set_header`` replaces what a client has sent under these names; a request that has one of them twice
 is refused. The proxy has verified the chain; dates, key strength and revocation are checked here again.

@@ -10,7 +10,8 @@ the suite.
 *Renewal.* An asyncio server keeps the context it was started with. That one, the front, hands every new
 connection to an inner context, which :meth:`ServerTls.refresh` builds anew from the files, so certificates,
 trust and revocation lists change without a restart. Files that do not load leave the old context in place
-and raise :class:`TlsError`. Clients take :attr:`ClientTls.context` for each new connection.
+and raise :class:`TlsError`. Clients take :attr:`ClientTls.context` for each new connection. Files that are as
+they were leave the context as it was: sessions can be resumed, and clients need not connect anew.
 
 *Revocation* is off until a list is loaded; then peers' certificates (not those of CAs) are checked, and every
 issuer needs a list. OpenSSL refuses everybody once a list is past its nextUpdate. A late list must not take a
@@ -25,6 +26,7 @@ Source: section 2.3; dependencies.md, certification ciphers.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import ssl
 from collections.abc import Callable
@@ -140,6 +142,7 @@ class _Tls:
         self._crl_grace = crl_grace
         self._alarm = alarm
         self._revoked = NOTHING_REVOKED
+        self._seen = self._digest()
         self._current = self._build(now)
 
     @property
@@ -153,7 +156,25 @@ class _Tls:
         Raises:
             TlsError: if they cannot be used; then everything stays as it was.
         """
+        seen = self._digest()
+        checking = bool(self._current.verify_flags & ssl.VERIFY_CRL_CHECK_LEAF)
+        if seen == self._seen and self._checks(self._revoked, now) == checking:
+            self._warn(self._revoked, now)
+            return
         self._current = self._build(now)
+        self._seen = seen
+
+    def _digest(self) -> bytes:
+        """Return what changes when a file does; taken before the files are loaded, so no change is missed."""
+        found = hashlib.sha256()
+        own = [path for each in self._files.own for path in (each.certificate, each.key)]
+        for path in (*own, self._files.trust, self._files.crl):
+            try:
+                data = b"" if path is None else path.read_bytes()
+            except OSError as err:
+                data = type(err).__name__.encode()
+            found.update(hashlib.sha256(data).digest())
+        return found.digest()
 
     def _build(self, now: datetime) -> ssl.SSLContext:
         context = ssl.SSLContext(self._side)
@@ -168,6 +189,7 @@ class _Tls:
         revoked = self._load_crl(context)
         if self._checks(revoked, now):
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        self._warn(revoked, now)
         self._revoked = revoked
         return context
 
@@ -191,18 +213,26 @@ class _Tls:
         return revoked
 
     def _checks(self, revoked: Revoked, now: datetime) -> bool:
-        """Return whether OpenSSL checks the lists, and raise the alarm about a stale one."""
-        if not revoked.issuers:
-            return False
+        """Return whether OpenSSL checks the lists."""
         stale = revoked.stale_for(now)
-        if stale is None:
-            return True
-        refuse = self._crl_stale is CrlStale.REFUSE or stale > self._crl_grace
+        return bool(revoked.issuers) and (stale is None or self._refuses(stale))
+
+    def _refuses(self, stale: timedelta) -> bool:
+        return self._crl_stale is CrlStale.REFUSE or stale > self._crl_grace
+
+    def _warn(self, revoked: Revoked, now: datetime) -> None:
+        """Raise the alarm about a stale list."""
+        stale = revoked.stale_for(now)
+        if stale is None or not revoked.issuers:
+            return
         self._alarm(
             f"the revocation list {self._files.crl} is stale since {revoked.next_update:%Y-%m-%dT%H:%M:%SZ}: "
-            + ("all peers are refused" if refuse else "peers that are not on it are still accepted")
+            + (
+                "all peers are refused"
+                if self._refuses(stale)
+                else "peers that are not on it are still accepted"
+            )
         )
-        return refuse
 
 
 def _no_password() -> bytes:
@@ -284,5 +314,5 @@ class ClientTls(_Tls):
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The context for the next connection; another one after each refresh."""
+        """The context for the next connection; another one after a refresh that found something new."""
         return self._current

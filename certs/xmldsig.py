@@ -52,6 +52,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from certs.keys import PrivateKey, TrustedKey, sign_bytes, verify_bytes
+from certs.known_shapes import Likeness, Shape
 from certs.xmldsig_parts import (
     C14N,
     OADR,
@@ -63,18 +64,21 @@ from certs.xmldsig_parts import (
     canonical,
     dissect,
     method_uri,
+    read_protection,
 )
 from schemas.oadr20b.errors import BadSignature, ForbiddenAlgorithm, OutsideWindow, Replay
 
 __all__ = [
     "DEFAULT_WINDOW",
     "NonceStore",
+    "Proof",
     "Signer",
     "Verified",
     "Verifier",
     "check_window",
+    "digest_text",
     "is_signed",
-    "signature_text",
+    "protection",
 ]
 
 DEFAULT_WINDOW: Final = timedelta(seconds=300)
@@ -104,17 +108,15 @@ class NonceStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """A message whose signature is right.
+class Proof:
+    """What a signature that is right says.
 
     Attributes:
-        element: The oadrSignedObject that was verified; decode this one.
         timestamp: When it was signed, UTC.
         nonce: Its nonce, any length.
         fingerprint: Of the certificate it was verified with.
     """
 
-    element: Element
     timestamp: datetime
     nonce: str
     fingerprint: str
@@ -123,6 +125,22 @@ class Verified:
     def replay_key(self) -> str:
         """The nonce of this signer, as 64 characters whatever the peer chose."""
         return hashlib.sha256(f"{self.fingerprint} {self.nonce}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified(Proof):
+    """A message whose signature is right.
+
+    Attributes:
+        parts: Of the document that was verified.
+    """
+
+    parts: Parts
+
+    @property
+    def element(self) -> Element:
+        """The oadrSignedObject that was verified; decode this one."""
+        return self.parts.signed
 
 
 def is_signed(payload: Element) -> bool:
@@ -171,27 +189,48 @@ class Signer:
         """The fingerprint of the signing certificate."""
         return self._trusted.fingerprint
 
-    def sign(self, payload: Element, now: datetime, nonce: str) -> None:
+    def sign(self, payload: Element, now: datetime, nonce: str, *, wall: datetime | None = None) -> None:
         """Add the signature to a payload, in place; an earlier one is replaced.
 
         Args:
             payload: ``oadrPayload`` with its ``oadrSignedObject``; the latter gets an Id if it has none.
             now: The sending moment, aware.
             nonce: Never used before with this key, for example 32 random hex digits; printable ASCII.
+            wall: The time of certificates, where ``now`` is a simulated one.
 
         Raises:
             CertificateRefused: if the certificate is not valid now.
             ValueError: if the payload has no signed object, its Id cannot be referenced, or the nonce will
                 not do.
         """
-        self._trusted.check_time(now)
         scope, signed = self.prepare(payload)
-        properties = _properties(scope, now, nonce)
-        info = scope.signed_info.format(
-            _digest_text(canonical(signed, C14N)), _digest_text(properties.encode())
-        )
-        value = _lines(sign_bytes(self._key, info.encode()))
-        payload.insert(0, etree.fromstring(scope.signature.format(info, value, properties)))
+        digests, properties, value = self._made(scope, digest_text(canonical(signed, C14N)), now, nonce, wall)
+        parts = scope.signed_info.format(*digests), value, scope.properties.format(*properties)
+        payload.insert(0, etree.fromstring(scope.signature.format(*parts)))
+
+    def signature(
+        self, scope: Scope, digest: str, now: datetime, nonce: str, *, wall: datetime | None = None
+    ) -> str:
+        """Return the text of a signature, which goes into a payload after its start tag; see :meth:`sign`.
+
+        Args:
+            scope: The texts for the payload.
+            digest: Of its signed object, as it stands there; see :func:`digest_text`.
+            now: The sending moment.
+            nonce: Never used before.
+            wall: The time of certificates.
+        """
+        digests, properties, value = self._made(scope, digest, now, nonce, wall)
+        return scope.inside.format(*digests, value, *properties)
+
+    def _made(
+        self, scope: Scope, digest: str, now: datetime, nonce: str, wall: datetime | None
+    ) -> tuple[tuple[str, str], tuple[str, str], str]:
+        """Return both digests, time stamp and nonce as they are written, and the signature value."""
+        self._trusted.check_time(wall or now)
+        properties = protection(now, nonce)
+        digests = digest, digest_text(scope.properties.format(*properties).encode())
+        return digests, properties, _lines(sign_bytes(self._key, scope.signed_info.format(*digests).encode()))
 
     def prepare(self, payload: Element) -> tuple[Scope, Element]:
         """Return the texts of a signature for this payload, and its signed object with an Id.
@@ -223,19 +262,16 @@ class Signer:
         return scope, signed
 
 
-def signature_text(scope: Scope, now: datetime, nonce: str) -> str:
-    """Return a signature whose digests and value are still empty, for a signer that fills them in itself."""
-    return scope.signature.format(scope.signed_info.format("", ""), "", _properties(scope, now, nonce))
-
-
-def _properties(scope: Scope, now: datetime, nonce: str) -> str:
+def protection(now: datetime, nonce: str) -> tuple[str, str]:
+    """Return time stamp and nonce as ReplayProtect has them."""
     if not _NONCE.fullmatch(nonce):
         raise ValueError("a nonce is 1 to 128 printable ASCII characters")
     stamp = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return scope.properties.format(stamp, escape(nonce))
+    return stamp, escape(nonce)
 
 
-def _digest_text(data: bytes) -> str:
+def digest_text(data: bytes) -> str:
+    """Return a SHA-256 digest as a reference has it."""
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
@@ -263,30 +299,58 @@ class Verifier:
         """How far a time stamp may be from now; nonces are remembered as long."""
         return self._window
 
-    def verify(self, payload: Element, certificate: x509.Certificate | bytes, now: datetime) -> Verified:
+    def verify(
+        self,
+        payload: Element,
+        certificate: x509.Certificate | bytes,
+        now: datetime,
+        *,
+        wall: datetime | None = None,
+    ) -> Verified:
         """Return the verified signed object of a payload, and the nonce that remains to be checked.
 
         Args:
             payload: The root of the document as it was parsed; see :func:`schemas.oadr20b.wire.parse`.
             certificate: Of the peer, as its transport has established it (or its DER bytes).
             now: The receiver's time, aware.
+            wall: The time of certificates, where ``now`` is a simulated one.
 
         Raises:
             SecurityError: one of its subclasses, for every reason not to believe the message.
         """
         trusted = self._trusted(certificate)
-        trusted.check_time(now)
+        trusted.check_time(wall or now)
         parts = dissect(payload)
-        if parts.method != method_uri(rsa=isinstance(trusted.public_key, rsa.RSAPublicKey)):
-            raise ForbiddenAlgorithm(f"signature method {parts.method[:100]} for this certificate")
+        _check_method(parts.method, trusted)
         self._check(parts, trusted)
         check_window(parts.timestamp, now, self._window)
         return Verified(
-            element=parts.signed,
+            parts=parts,
             timestamp=parts.timestamp,
             nonce=parts.nonce,
             fingerprint=trusted.fingerprint,
         )
+
+    def recognise(
+        self,
+        likeness: Likeness,
+        shape: Shape,
+        certificate: x509.Certificate | bytes,
+        now: datetime,
+        wall: datetime,
+    ) -> Proof:
+        """Return the proof of a body that is like one that was verified; see :mod:`certs.known_shapes`.
+
+        Raises:
+            SecurityError: if it is not certain; then :meth:`verify` has to say.
+        """
+        trusted = self._trusted(certificate)
+        trusted.check_time(wall)
+        _check_method(shape.method, trusted)
+        timestamp, nonce = read_protection(likeness.timestamp, likeness.nonce)
+        check_window(timestamp, now, self._window)
+        likeness.check(shape, trusted)
+        return Proof(timestamp=timestamp, nonce=nonce, fingerprint=trusted.fingerprint)
 
     async def accept(
         self, payload: Element, certificate: x509.Certificate | bytes, now: datetime, nonces: NonceStore
@@ -324,3 +388,9 @@ class Verifier:
             if len(self._keys) > _KEYS:
                 self._keys.popitem(last=False)
         return trusted
+
+
+def _check_method(method: str, trusted: TrustedKey) -> None:
+    """Raise ForbiddenAlgorithm if a signature method is not the one of the peer's key."""
+    if method != method_uri(rsa=isinstance(trusted.public_key, rsa.RSAPublicKey)):
+        raise ForbiddenAlgorithm(f"signature method {method[:100]} for this certificate")

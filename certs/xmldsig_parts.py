@@ -24,7 +24,24 @@ from schemas.oadr20b.errors import (
     SignatureWrapping,
 )
 
-__all__ = ["C14N", "C14N_COMMENTS", "Parts", "Reference", "Scope", "canonical", "dissect", "method_uri"]
+__all__ = [
+    "C14N",
+    "C14N_COMMENTS",
+    "DS",
+    "DSP",
+    "OADR",
+    "SIGNATURE",
+    "SIGNED_OBJECT",
+    "Element",
+    "Parts",
+    "Reference",
+    "Scope",
+    "canonical",
+    "decode_base64",
+    "dissect",
+    "method_uri",
+    "read_protection",
+]
 
 Element = etree._Element
 
@@ -49,6 +66,7 @@ _TIMESTAMP: Final = re.compile(
 _ALL_IDS: Final = etree.XPath(
     "//@*[local-name() = 'Id' or local-name() = 'ID' or local-name() = 'id']", smart_strings=False
 )
+_EMPTY: Final = re.compile("></ds:(?:Transform|DigestMethod|CanonicalizationMethod|SignatureMethod)>")
 _CHAIN: Final = tuple(
     f"{{{DS}}}{name}" for name in ("SignatureProperty", "SignatureProperties", "Object", "Signature")
 )
@@ -99,6 +117,7 @@ class Parts:
         method: Signature method, as in the document.
         value: The signature value.
         references: Two: the signed object, and the part of the signature that holds ReplayProtect.
+        signed_first: Whether they are in this order in the document.
         timestamp: The sending moment, UTC.
         nonce: The nonce.
     """
@@ -110,6 +129,7 @@ class Parts:
     method: str
     value: bytes
     references: tuple[Reference, Reference]
+    signed_first: bool
     timestamp: datetime
     nonce: str
 
@@ -151,6 +171,7 @@ def dissect(payload: Element) -> Parts:
         method=steps[1].get("Algorithm", ""),
         value=_base64(value),
         references=(covers[0], others[0]),
+        signed_first=found[0] is covers[0],
         timestamp=timestamp,
         nonce=nonce,
     )
@@ -256,9 +277,20 @@ def _holders(protect: Element) -> tuple[Element, ...]:
 def _read_protect(protect: Element) -> tuple[datetime, str]:
     if [child.tag for child in protect] != [f"{{{DSP}}}timestamp", f"{{{DSP}}}nonce"]:
         raise NoReplayProtect("ReplayProtect is not a timestamp and a nonce")
-    match = _TIMESTAMP.fullmatch((protect[0].text or "").strip())
-    nonce = (protect[1].text or "").strip()
-    if match is None or not nonce or len(protect[0]) or len(protect[1]):
+    if len(protect[0]) or len(protect[1]):
+        raise NoReplayProtect("the timestamp or the nonce of ReplayProtect is malformed")
+    return read_protection(protect[0].text or "", protect[1].text or "")
+
+
+def read_protection(timestamp: str, nonce: str) -> tuple[datetime, str]:
+    """Return the time stamp, UTC, and the nonce from their texts.
+
+    Raises:
+        NoReplayProtect: if one of them is malformed.
+    """
+    match = _TIMESTAMP.fullmatch(timestamp.strip())
+    nonce = nonce.strip()
+    if match is None or not nonce:
         raise NoReplayProtect("the timestamp or the nonce of ReplayProtect is malformed")
     seconds, fraction, zone = match.groups()
     try:
@@ -270,10 +302,19 @@ def _read_protect(protect: Element) -> tuple[datetime, str]:
 
 def _base64(element: Element) -> bytes:
     _no_children(element)
+    return decode_base64(element.text or "", etree.QName(element).localname)
+
+
+def decode_base64(text: str, name: str) -> bytes:
+    """Return what a text in base64 stands for; blanks in it do not matter.
+
+    Raises:
+        BadSignature: if it is none; ``name`` is that of its element.
+    """
     try:
-        return base64.b64decode("".join((element.text or "").split()), validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as err:
-        raise BadSignature(f"{etree.QName(element).localname} is not base64") from err
+        raise BadSignature(f"{name} is not base64") from err
 
 
 # --- writing -----------------------------------------------------------------------------------------------
@@ -286,11 +327,18 @@ class Scope:
     Canonical XML repeats every namespace in scope on the apex of a signed part, so the parts are written in
     canonical form as text and only the digests, the time and the nonce are filled in. The same texts make the
     document, where the repeated declarations disappear on insertion.
+
+    Attributes:
+        signed_info: Takes two digests.
+        properties: The ds:Object; takes time stamp and nonce.
+        signature: The whole; takes SignedInfo, the value and the ds:Object.
+        inside: The same as it stands in the document; takes the digests, the value, time stamp and nonce.
     """
 
     signed_info: str
     properties: str
     signature: str
+    inside: str
 
     @classmethod
     def of(cls, nsmap: dict[str | None, str], *, method: str, certificate: str, signed_id: str) -> Scope:
@@ -330,7 +378,10 @@ class Scope:
             f"<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{certificate}</ds:X509Certificate></ds:X509Data>"
             "</ds:KeyInfo>{}</ds:Signature>"
         )
-        return cls(info, properties, signature)
+        inside = _EMPTY.sub("/>", signature.format(info, "{}", properties).replace(apex, ""))
+        if scope != {prefix or "": uri for prefix, uri in nsmap.items()}:
+            inside = inside.replace("<ds:Signature", f'<ds:Signature xmlns:ds="{DS}"', 1)
+        return cls(info, properties, signature, inside)
 
 
 def _attribute(value: str) -> str:

@@ -26,7 +26,7 @@ from xmlsig.algorithms.base import Algorithm
 from xmlsig.constants import TransformUsageSignatureMethod
 
 from certs.keys import PrivateKey, TrustedKey, sign_bytes, verify_bytes
-from certs.xmldsig import Signer, Verifier, signature_text
+from certs.xmldsig import Signer, Verifier, protection
 from certs.xmldsig_parts import DS, ECDSA_SHA256, SIGNATURE, Element, Parts
 from schemas.oadr20b.errors import BadSignature
 
@@ -68,11 +68,13 @@ class ReferenceSigner(Signer):
         self._context.private_key = key
         self._context.x509 = certificate
 
-    def sign(self, payload: Element, now: datetime, nonce: str) -> None:
+    def sign(self, payload: Element, now: datetime, nonce: str, *, wall: datetime | None = None) -> None:
         """Add the signature to a payload, in place; see the base class."""
-        self._trusted.check_time(now)
+        self._trusted.check_time(wall or now)
         scope, _ = self.prepare(payload)
-        signature = etree.fromstring(signature_text(scope, now, nonce))
+        properties = scope.properties.format(*protection(now, nonce))
+        text = scope.signature.format(scope.signed_info.format("", ""), "", properties)
+        signature = etree.fromstring(text)  # digests and value are still empty
         payload.insert(0, signature)
         self._context.sign(signature)
 

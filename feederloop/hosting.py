@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from vtn_server.http import HttpServer, serve
 from vtn_server.operator import Operator
+from vtn_server.peers import ClaimedNames, Peers
 from vtn_server.service import VtnService
 from vtn_server.settings import ReportPlan, VtnSettings
 from vtn_server.sqlstore import SqlStore
@@ -25,6 +27,9 @@ class VtnHost:
         now: The protocol's clock.
         report_plan: Which reports to ask of a VEN that announces its metadata.
         seed: Seed of the ids the VTN makes; a restart goes on with other ids.
+        host: The address to listen on.
+        peers: Tells who asks; plain HTTP, where the venID is believed, if left out.
+        tls: The server's context, for https.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class VtnHost:
         report_plan: ReportPlan,
         seed: int,
         host: str = "127.0.0.1",
+        peers: Peers | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -43,6 +50,8 @@ class VtnHost:
         self._report_plan = report_plan
         self._seed = seed
         self._host = host
+        self._peers = ClaimedNames() if peers is None else peers
+        self._tls = tls
         self._starts = 0
         self._port = 0
         self._refused = 0
@@ -52,7 +61,18 @@ class VtnHost:
         self._operator: Operator | None = None
 
     async def start(self) -> None:
-        """Load the state and listen; after a stop on the same port as before."""
+        """Load the state and listen; after a stop on the same port as before.
+
+        Raises:
+            StoreError, OSError: if the file cannot be opened or the port is taken; nothing is left open then.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         self._starts += 1
         ids = random.Random(f"{self._seed}/{self._starts}")
         self._store = SqlStore(self._database)
@@ -64,7 +84,9 @@ class VtnHost:
             report_plan=self._report_plan,
         )
         self._operator = Operator(self._service)
-        self._server = await serve(self._service, host=self._host, port=self._port)
+        self._server = await serve(
+            self._service, peers=self._peers, host=self._host, port=self._port, tls=self._tls
+        )
         self._port = self._server.port
 
     async def stop(self) -> None:

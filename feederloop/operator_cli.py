@@ -2,80 +2,35 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from feederloop.operator_client import ApiClient, OperatorError, token_from
 from feederloop.operator_events import BadOption, Wanted, event_of, instant
-from feederloop.operator_tables import show
+from feederloop.operator_session import Json, Limit, Session, VenArgument, client_of, show_reply, told
+from feederloop.operator_vens import registrations_app, vens_app
 from feederloop.process import VERSION
 from vtn_server import api_models as api
 from vtn_server.api_openapi import document_text
+from vtn_server.api_stats_models import StatsOut
 
 __all__ = ["operator_app"]
-
-P = ParamSpec("P")
 
 operator_app = typer.Typer(
     help="Events, VENs and reports of a VTN that runs.", no_args_is_help=True, add_completion=False
 )
 _events = typer.Typer(help="Publish, change and follow events.", no_args_is_help=True)
-_vens = typer.Typer(help="The VENs that are known.", no_args_is_help=True)
 _reports = typer.Typer(help="Ask VENs for data.", no_args_is_help=True)
-_registrations = typer.Typer(help="End or renew registrations.", no_args_is_help=True)
 operator_app.add_typer(_events, name="events")
-operator_app.add_typer(_vens, name="vens")
+operator_app.add_typer(vens_app, name="vens")
 operator_app.add_typer(_reports, name="reports")
-operator_app.add_typer(_registrations, name="registrations")
+operator_app.add_typer(registrations_app, name="registrations")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Entries at most.")]
-VenArgument = Annotated[str, typer.Argument(metavar="VENID")]
 EventArgument = Annotated[str, typer.Argument(metavar="EVENTID")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Session:
-    """What the options before the command say."""
-
-    url: str
-    token_file: Path | None
-    token: str | None
-    as_json: bool
-
-    def client(self) -> ApiClient:
-        return ApiClient(self.url, token_from(self.token_file, self.token))
-
-
-def _told(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what can go wrong into one line and exit code 1; 2 for what the options say."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except OperatorError as err:
-            typer.echo(f"feederloop operator: {err}", err=True)
-            raise typer.Exit(code=1) from err
-        except BadOption as err:
-            typer.echo(f"feederloop operator: {err}", err=True)
-            raise typer.Exit(code=2) from err
-        except ValidationError as err:
-            for each in err.errors(include_url=False, include_input=False):
-                where = ".".join(str(part) for part in each["loc"])
-                typer.echo(f"feederloop operator: {where or 'request'}: {each['msg']}", err=True)
-            raise typer.Exit(code=2) from err
-
-    return run
 
 
 @operator_app.callback()
@@ -91,38 +46,28 @@ def _operator(
     as_json: Json = False,
 ) -> None:
     """Events, VENs and reports of a VTN that runs. The token: --token-file, or VTN_OPERATOR__TOKEN."""
-    ctx.obj = _Session(url=url, token_file=token_file, token=token, as_json=as_json)
-
-
-def _client(ctx: typer.Context) -> ApiClient:
-    session: _Session = ctx.obj
-    return session.client()
-
-
-def _show(ctx: typer.Context, reply: api.Model, as_json: bool) -> None:
-    session: _Session = ctx.obj
-    show(reply, as_json=as_json or session.as_json)
+    ctx.obj = Session(url=url, token_file=token_file, token=token, as_json=as_json)
 
 
 # --- events ------------------------------------------------------------------------------------------------
 
 
 @_events.command("list")
-@_told
+@told
 def _list_events(ctx: typer.Context, limit: Limit = 100, as_json: Json = False) -> None:
     """List the events that are not long over, by start."""
-    _show(ctx, _client(ctx).ask(api.EventList, "GET", "events", query={"limit": limit}), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.EventList, "GET", "events", query={"limit": limit}), as_json)
 
 
 @_events.command("show")
-@_told
+@told
 def _show_event(ctx: typer.Context, event_id: EventArgument, as_json: Json = False) -> None:
     """Show an event with its versions, deliveries and opts."""
-    _show(ctx, _client(ctx).ask(api.EventDetail, "GET", "events", event_id), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.EventDetail, "GET", "events", event_id), as_json)
 
 
 @_events.command("create")
-@_told
+@told
 def _create_event(
     ctx: typer.Context,
     file: Annotated[
@@ -179,7 +124,7 @@ def _create_event(
                 comment=comment,
             )
         )
-    _show(ctx, _client(ctx).ask(api.EventOut, "POST", "events", body=wanted), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.EventOut, "POST", "events", body=wanted), as_json)
 
 
 def _read_json(file: Path) -> object:
@@ -191,7 +136,7 @@ def _read_json(file: Path) -> object:
 
 
 @_events.command("modify")
-@_told
+@told
 def _modify_event(
     ctx: typer.Context,
     event_id: EventArgument,
@@ -205,7 +150,7 @@ def _modify_event(
     as_json: Json = False,
 ) -> None:
     """Change values of an event that have not elapsed."""
-    client = _client(ctx)
+    client = client_of(ctx)
     if (file is None) == (not value):
         raise BadOption("either --value or --file")
     if file is not None:
@@ -216,85 +161,21 @@ def _modify_event(
             raise BadOption(f"--signal: one of {', '.join(each.id for each in known)}")
         values = api.SignalValues(signal_id=signal or known[0].id, values=tuple(value or ()))
         change = api.EventModify(values=(values,))
-    _show(ctx, client.ask(api.EventOut, "PATCH", "events", event_id, body=change), as_json)
+    show_reply(ctx, client.ask(api.EventOut, "PATCH", "events", event_id, body=change), as_json)
 
 
 @_events.command("cancel")
-@_told
+@told
 def _cancel_event(ctx: typer.Context, event_id: EventArgument, as_json: Json = False) -> None:
     """Cancel an event."""
-    _show(ctx, _client(ctx).ask(api.EventOut, "POST", "events", event_id, "cancel"), as_json)
-
-
-# --- VENs and registrations --------------------------------------------------------------------------------
-
-
-@_vens.command("list")
-@_told
-def _list_vens(ctx: typer.Context, limit: Limit = 100, as_json: Json = False) -> None:
-    """List the VENs."""
-    _show(ctx, _client(ctx).ask(api.VenList, "GET", "vens", query={"limit": limit}), as_json)
-
-
-@_vens.command("show")
-@_told
-def _show_ven(ctx: typer.Context, ven_id: VenArgument, as_json: Json = False) -> None:
-    """Show a VEN with its registration and what it offers to report."""
-    _show(ctx, _client(ctx).ask(api.VenDetail, "GET", "vens", ven_id), as_json)
-
-
-@_vens.command("provision")
-@_told
-def _provision_ven(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Its oadrVenName.")],
-    ven_id: Annotated[str | None, typer.Option("--id", help="Its venID; made if left out.")] = None,
-    fingerprint: Annotated[str | None, typer.Option(help="Of its certificate, AA:BB:... (10 bytes).")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group; again for more.")] = None,
-    resource: Annotated[list[str] | None, typer.Option(help="A resourceID; again for more.")] = None,
-    context: Annotated[list[str] | None, typer.Option(help="A market context; again for more.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Make a VEN known, or change what is known of it."""
-    wanted = api.VenIn(
-        ven_id=ven_id,
-        ven_name=name,
-        fingerprint=fingerprint,
-        groups=tuple(group or ()),
-        resources=tuple(resource or ()),
-        market_contexts=tuple(context or ()),
-    )
-    _show(ctx, _client(ctx).ask(api.VenDetail, "POST", "vens", body=wanted), as_json)
-
-
-@_vens.command("remove")
-@_told
-def _remove_ven(ctx: typer.Context, ven_id: VenArgument, as_json: Json = False) -> None:
-    """Refuse a VEN from now on; what it did stays on record."""
-    _show(ctx, _client(ctx).ask(api.CancelReply, "DELETE", "vens", ven_id), as_json)
-
-
-@_registrations.command("cancel")
-@_told
-def _cancel_registration(ctx: typer.Context, ven_id: VenArgument, as_json: Json = False) -> None:
-    """End a VEN's registration."""
-    path = ("vens", ven_id, "registration", "cancel")
-    _show(ctx, _client(ctx).ask(api.CancelReply, "POST", *path), as_json)
-
-
-@_registrations.command("reregister")
-@_told
-def _reregister(ctx: typer.Context, ven_id: VenArgument, as_json: Json = False) -> None:
-    """Ask a VEN to register again."""
-    path = ("vens", ven_id, "registration", "reregister")
-    _show(ctx, _client(ctx).ask(api.CancelReply, "POST", *path), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.EventOut, "POST", "events", event_id, "cancel"), as_json)
 
 
 # --- reports, opts, counters -------------------------------------------------------------------------------
 
 
 @_reports.command("list")
-@_told
+@told
 def _list_reports(
     ctx: typer.Context,
     ven: Annotated[str | None, typer.Option(help="Only those to this VEN.")] = None,
@@ -303,11 +184,11 @@ def _list_reports(
 ) -> None:
     """List the report requests."""
     query = {"ven_id": ven, "limit": limit}
-    _show(ctx, _client(ctx).ask(api.ReportList, "GET", "reports", query=query), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.ReportList, "GET", "reports", query=query), as_json)
 
 
 @_reports.command("request")
-@_told
+@told
 def _request_report(
     ctx: typer.Context,
     ven_id: VenArgument,
@@ -328,11 +209,13 @@ def _request_report(
         start=instant(start, datetime.now(UTC)),
         duration=duration,
     )
-    _show(ctx, _client(ctx).ask(api.ReportOut, "POST", "vens", ven_id, "reports", body=wanted), as_json)
+    show_reply(
+        ctx, client_of(ctx).ask(api.ReportOut, "POST", "vens", ven_id, "reports", body=wanted), as_json
+    )
 
 
 @_reports.command("cancel")
-@_told
+@told
 def _cancel_report(
     ctx: typer.Context,
     ven_id: VenArgument,
@@ -341,11 +224,11 @@ def _cancel_report(
 ) -> None:
     """Ask a VEN to stop a report."""
     path = ("vens", ven_id, "reports", report_request_id, "cancel")
-    _show(ctx, _client(ctx).ask(api.ReportOut, "POST", *path), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.ReportOut, "POST", *path), as_json)
 
 
 @_reports.command("data")
-@_told
+@told
 def _readings(
     ctx: typer.Context,
     specifier: Annotated[str, typer.Argument(help="reportSpecifierID.")],
@@ -367,11 +250,11 @@ def _readings(
         "end": end.isoformat(),
         "limit": limit,
     }
-    _show(ctx, _client(ctx).ask(api.ReadingList, "GET", "readings", query=query), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.ReadingList, "GET", "readings", query=query), as_json)
 
 
 @operator_app.command("opts")
-@_told
+@told
 def _opts(
     ctx: typer.Context,
     ven: Annotated[str | None, typer.Option(help="Only of this VEN.")] = None,
@@ -381,7 +264,7 @@ def _opts(
 ) -> None:
     """List the VENs' answers to events and their availability schedules."""
     query = {"ven_id": ven, "event_id": event, "limit": limit}
-    _show(ctx, _client(ctx).ask(api.OptList, "GET", "opts", query=query), as_json)
+    show_reply(ctx, client_of(ctx).ask(api.OptList, "GET", "opts", query=query), as_json)
 
 
 @operator_app.command("openapi")
@@ -391,7 +274,7 @@ def _openapi() -> None:
 
 
 @operator_app.command("stats")
-@_told
+@told
 def _stats(ctx: typer.Context, as_json: Json = False) -> None:
     """Count what went through the VTN since it started."""
-    _show(ctx, _client(ctx).ask(api.StatsOut, "GET", "stats"), as_json)
+    show_reply(ctx, client_of(ctx).ask(StatsOut, "GET", "stats"), as_json)

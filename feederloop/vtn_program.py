@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from certs.connections import ConnectionLimits
 from config.program import without_password
 from config.settings import SettingsError
 from config.vtn_settings import OperatorApi, VtnProgramSettings
@@ -25,14 +25,16 @@ from dso_engine.gateway_messages import Contexts, report_requests
 from feederloop.clock import WallClock
 from feederloop.process import VERSION, stop_signal
 from feederloop.provisioning import read_provisions
-from feederloop.transport_security import PLAIN_WARNING, tls_context
+from feederloop.signing_key import vtn_key, vtn_signatures
+from feederloop.tls_sides import kept_fresh
+from feederloop.vtn_transport import VtnTransport, vtn_transport
 from schemas.oadr20b.errors import ApplicationError, OadrError
 from schemas.oadr20b.model import Report
 from schemas.oadr20b.xmltypes import Duration
 from ven_client.slots import slot_start
 from vtn_server.api import serve_api
 from vtn_server.api_desk import Desk
-from vtn_server.http import serve
+from vtn_server.http import serve, serve_health
 from vtn_server.maintenance import Retention
 from vtn_server.operator import Operator
 from vtn_server.push import PushDispatcher
@@ -56,20 +58,26 @@ class RunningVtn:
     Attributes:
         url: The base address, which a VEN is told.
         api_url: That of the operator API; None where it is off.
+        health_url: That of the health endpoint of its own; None where it is off.
+        fingerprints: Those of the VTN's certificates, which a VEN may pin.
     """
 
     service: VtnService
     operator: Operator
     url: str
     api_url: str | None
+    health_url: str | None = None
+    fingerprints: tuple[str, ...] = ()
 
     def banner(self, contexts: Contexts) -> str:
         """Return what the program prints at its start: what a VEN must be told."""
         lines = [
             f"vtn: {self.url}",
             f"vtn_id: {self.service.settings.vtn_id}",
+            *(f"fingerprint: {each}" for each in self.fingerprints),
             *(f"market_context: {each}" for each in contexts.all),
             f"operator: {self.api_url or 'off, there is no token'}",
+            f"health: {self.health_url or 'off'}",
         ]
         return "\n".join(lines)
 
@@ -109,9 +117,10 @@ async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]
     Raises:
         SettingsError, StoreError, OSError: see :func:`run_vtn`.
     """
-    tls = tls_context(settings)
-    if tls is None:
-        _LOG.warning(PLAIN_WARNING)
+    transport = vtn_transport(settings)
+    for fault in transport.faults:
+        _LOG.error("our own certificate: %s", fault)
+    key = vtn_key(settings)
     token = operator_token(settings.operator)
     known = () if settings.vens is None else read_provisions(settings.vens)
     clock = WallClock()
@@ -119,17 +128,20 @@ async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]
         store = open_store(settings.db)
         stack.push_async_callback(store.close)
         service = await VtnService.start(
-            vtn_settings(settings),
+            vtn_settings(settings, transport),
             store,
             now=clock.now,
             new_id=lambda: secrets.token_hex(8),
             report_plan=_report_plan(settings),
+            signer=None if key is None else key.signer,
         )
+        if key is not None:
+            key.renewed = service.mail.renew
         stack.push_async_callback(service.close)
         operator = Operator(service)
         await _provision(operator, known)
         if settings.push:
-            dispatcher = PushDispatcher(service, clock, random.Random())
+            dispatcher = PushDispatcher(service, clock, random.Random(), tls=transport.push)
             dispatcher.start()
             stack.push_async_callback(dispatcher.close)
         await stack.enter_async_context(_pruning(store, settings, clock.now))
@@ -141,17 +153,45 @@ async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]
             version=VERSION,
         )
         api_url = await _start_api(desk, token, settings.operator, stack)
-        url = await _start_http(service, settings, tls, stack)
+        await stack.enter_async_context(kept_fresh(*transport.sides(), *(() if key is None else (key,))))
+        health_url = await _start_health(service, settings, transport, stack)
+        url = await _start_http(service, settings, transport, stack)
         _LOG.info("store %s, %d VENs known", without_password(settings.db), len(operator.vens()))
-        yield RunningVtn(service=service, operator=operator, url=url, api_url=api_url)
+        yield RunningVtn(
+            service=service,
+            operator=operator,
+            url=url,
+            api_url=api_url,
+            health_url=health_url,
+            fingerprints=transport.fingerprints,
+        )
 
 
 async def _start_http(
-    service: VtnService, settings: VtnProgramSettings, tls: ssl.SSLContext | None, stack: AsyncExitStack
+    service: VtnService, settings: VtnProgramSettings, transport: VtnTransport, stack: AsyncExitStack
 ) -> str:
-    server = await serve(service, host=settings.host, port=settings.port, prefix=settings.prefix, tls=tls)
+    server = await serve(
+        service,
+        peers=transport.peers,
+        host=settings.host,
+        port=settings.port,
+        prefix=settings.prefix,
+        tls=transport.context,
+        exempt=transport.exempt,
+        alarms=transport.alarms,
+    )
     stack.push_async_callback(server.close)
     return server.url
+
+
+async def _start_health(
+    service: VtnService, settings: VtnProgramSettings, transport: VtnTransport, stack: AsyncExitStack
+) -> str | None:
+    if settings.health.port is None:
+        return None
+    health = await serve_health(service, transport.alarms, port=settings.health.port)
+    stack.push_async_callback(health.close)
+    return health.url
 
 
 async def _start_api(desk: Desk, token: str | None, api: OperatorApi, stack: AsyncExitStack) -> str | None:
@@ -162,11 +202,12 @@ async def _start_api(desk: Desk, token: str | None, api: OperatorApi, stack: Asy
     return server.url
 
 
-def vtn_settings(settings: VtnProgramSettings) -> VtnSettings:
+def vtn_settings(settings: VtnProgramSettings, transport: VtnTransport) -> VtnSettings:
     """Return the plain values the VTN is composed with."""
     limits = settings.limits
     return VtnSettings(
         vtn_id=settings.vtn_id,
+        identity=transport.identity,
         poll_period=Duration.parse(settings.poll_period),
         open_enrolment=settings.open_enrolment,
         market_contexts=settings.market_contexts,
@@ -174,14 +215,25 @@ def vtn_settings(settings: VtnProgramSettings) -> VtnSettings:
         max_deliveries=limits.max_deliveries,
         max_push_deliveries=limits.max_push_deliveries,
         max_requests=limits.max_requests,
+        max_vens=limits.max_vens,
+        connection_limits=ConnectionLimits(
+            connections=limits.connections,
+            per_address=limits.connections_per_address,
+            handshake_s=_length(limits.handshake_timeout).total_seconds(),
+            head_s=_length(limits.head_timeout).total_seconds(),
+            write_s=_length(limits.write_timeout).total_seconds(),
+        ),
         idle_timeout_s=_length(limits.idle_timeout).total_seconds(),
         push=settings.push,
+        push_targets=transport.targets,
         max_bytes=limits.max_bytes,
         read_timeout_s=_length(limits.read_timeout).total_seconds(),
         validate_outgoing=limits.validate_outgoing,
         check_rules=limits.check_rules,
         accept_bare_root=limits.accept_bare_root,
         wrong_method_status=limits.wrong_method_status,
+        signatures=vtn_signatures(settings),
+        signature_window=_length(settings.signature.window),
     )
 
 
@@ -247,6 +299,10 @@ async def _provision(operator: Operator, known: tuple[Provision, ...]) -> None:
     for each in known:
         if each.ven_id in removed:
             _LOG.warning("%s of the file was removed by the operator and stays so", each.ven_id)
+        view = operator.ven(each.ven_id)
+        former = None if view is None else view.provision.fingerprint
+        if None not in (former, each.fingerprint) and former != each.fingerprint:
+            _LOG.warning("the file changes the certificate of %s: it was %s", each.ven_id, former)
     try:
         await operator.provision([each for each in known if each.ven_id not in removed])
     except ApplicationError as err:

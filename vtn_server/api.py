@@ -27,7 +27,8 @@ from schemas.oadr20b.errors import ApplicationError, NotAllowed, NotRegistered, 
 from vtn_server.api_desk import Call, Desk, NotFound
 from vtn_server.api_models import ErrorOut, Fault, Model
 from vtn_server.api_openapi import document_text
-from vtn_server.api_routes import PREFIX, TABLE, Route
+from vtn_server.api_routes import METRICS, PREFIX, TABLE, Route
+from vtn_server.api_stats import METRICS_TYPE, metrics_text
 from vtn_server.store import StoreError
 
 __all__ = ["OPENAPI", "ApiServer", "application", "serve_api"]
@@ -61,7 +62,12 @@ def application(desk: Desk, token: str) -> web.Application:
         del request
         return web.Response(text=text, content_type="application/json")
 
+    async def metrics(request: web.Request) -> web.Response:
+        del request
+        return web.Response(body=metrics_text(desk), headers={"Content-Type": METRICS_TYPE})
+
     app.router.add_get(OPENAPI, openapi)
+    app.router.add_get(METRICS, metrics)
     for route in TABLE:
         app.router.add_route(route.method, PREFIX + route.path, _served(desk, route))
     return app

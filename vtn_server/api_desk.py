@@ -83,3 +83,7 @@ class ReadingQuery(Limited):
     ven_id: str | None = None
     start: Annotated[api.Moment | None, Field(description="The first instant.")] = None
     end: Annotated[api.Moment | None, Field(description="Behind the last instant.")] = None
+    received_since: Annotated[api.Moment | None, Field(description="Only what came since then.")] = None
+    distinct: Annotated[
+        bool, Field(description="Of readings of a VEN and rID that say the same only the newest.")
+    ] = False

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
-from typing import Final
 
-from schemas.oadr20b.enums import SiScale
-from schemas.oadr20b.errors import InvalidData, InvalidValue
+from schemas.oadr20b.errors import InvalidData
 from schemas.oadr20b.model import EventSignal, Interval, Report, Target
-from schemas.oadr20b.units import ItemBase, ItemKind, PowerAttributes, form_of
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server import api_models as api
 from vtn_server import event as rules
+from vtn_server.api_signal_forms import baseline_of, baseline_out, signal_of, signal_out
 from vtn_server.operator import VenView
 from vtn_server.records import EventDraft, EventOpt, EventRecord
 from vtn_server.state import Reading, ReportRequestDraft, RequestedReport, Schedule, VenId
@@ -28,20 +25,10 @@ __all__ = [
     "report_draft_of",
     "report_out",
     "schedule_out",
-    "signal_of",
-    "signal_out",
     "ven_detail",
     "ven_out",
     "with_values",
 ]
-
-_DESCRIPTIONS: Final = {
-    ItemKind.CURRENCY: "currency",
-    ItemKind.CURRENCY_PER_KW: "currencyPerKW",
-    ItemKind.CURRENCY_PER_KWH: "currencyPerKWh",
-    ItemKind.CURRENCY_PER_THM: "currencyPerThm",
-}
-"""Of the kinds whose description the schema leaves to a list of its own."""
 
 
 # --- in ----------------------------------------------------------------------------------------------------
@@ -71,49 +58,8 @@ def draft_of(
         recovery=_duration(wanted.recovery),
         test_event=wanted.test_event,
         comment=wanted.comment,
+        baseline=None if wanted.baseline is None else baseline_of(wanted.baseline, start),
     )
-
-
-def signal_of(signal: api.SignalModel) -> EventSignal:
-    """Return a signal.
-
-    Raises:
-        InvalidData: if its unit does not fit.
-    """
-    classes = signal.device_classes
-    return EventSignal(
-        intervals=tuple(
-            Interval.of_signal(k, Duration.parse(each.duration), each.value)
-            for k, each in enumerate(signal.intervals)
-        ),
-        target=Target(end_device_assets=classes) if classes else None,
-        signal_name=signal.name,
-        signal_type=signal.type,
-        signal_id=signal.id,
-        item_base=None if signal.unit is None else _unit_of(signal.unit),
-    )
-
-
-def _unit_of(unit: api.UnitModel) -> ItemBase:
-    form = form_of(unit.kind)
-    attributes = None
-    if form.has_attributes:
-        attributes = PowerAttributes(hertz=Decimal(unit.hertz), voltage=Decimal(unit.voltage), ac=unit.ac)
-    description = unit.description or form.description or _DESCRIPTIONS.get(unit.kind)
-    units = unit.units or form.units
-    if description is None or units is None:
-        raise InvalidData(f"a unit of kind {unit.kind} needs units and a description")
-    try:
-        return ItemBase(
-            kind=unit.kind,
-            description=description,
-            units=units,
-            scale=(unit.scale or SiScale.NONE) if form.has_scale else unit.scale,
-            attributes=attributes,
-            pulse_factor=unit.pulse_factor,
-        )
-    except InvalidValue as err:
-        raise InvalidData(str(err)) from err
 
 
 def with_values(record: EventRecord, changes: Sequence[api.SignalValues]) -> tuple[EventSignal, ...]:
@@ -197,45 +143,12 @@ def event_out(record: EventRecord, now: datetime) -> api.EventOut:
         recovery=_text(draft.recovery),
         test_event=draft.test_event,
         comment=draft.comment,
+        baseline=None if draft.baseline is None else baseline_out(draft.baseline),
     )
 
 
 def _target_out(target: Target) -> api.TargetModel:
     return api.TargetModel(**{name: getattr(target, name) for name in api.TargetModel.model_fields})
-
-
-def signal_out(signal: EventSignal) -> api.SignalModel:
-    """Return a signal as it came in."""
-    return api.SignalModel(
-        name=signal.signal_name,
-        type=signal.signal_type,
-        id=signal.signal_id,
-        unit=None if signal.item_base is None else _unit_out(signal.item_base),
-        intervals=tuple(
-            api.IntervalModel(duration=str(each.duration or Duration()), value=each.signal_value)
-            for each in signal.intervals
-        ),
-        device_classes=() if signal.target is None else signal.target.end_device_assets,
-    )
-
-
-def _unit_out(unit: ItemBase) -> api.UnitModel:
-    plain = api.UnitModel(
-        kind=unit.kind,
-        units=unit.units,
-        description=unit.description,
-        scale=unit.scale,
-        pulse_factor=unit.pulse_factor,
-    )
-    if unit.attributes is None:
-        return plain
-    return plain.model_copy(
-        update={
-            "hertz": str(unit.attributes.hertz),
-            "voltage": str(unit.attributes.voltage),
-            "ac": unit.attributes.ac,
-        }
-    )
 
 
 def opt_out(event_id: str, ven_id: str, opt: EventOpt) -> api.EventOptOut:

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from schemas.oadr20b import wire
-from schemas.oadr20b.errors import InvalidId, NotAllowed
-from schemas.oadr20b.model import DistributeEvent
+from schemas.oadr20b.errors import InvalidId, NotAllowed, TargetMismatch
+from schemas.oadr20b.model import DistributeEvent, EventSignal
 from vtn_server import api_forms as forms
 from vtn_server import api_models as api
 from vtn_server import event as rules
 from vtn_server.api_desk import Call, Desk, Limited, NotFound, OptQuery, ReadingQuery, ReportQuery
+from vtn_server.api_signal_forms import signal_of, signal_out
 from vtn_server.operator import VenView
 from vtn_server.records import EventRecord
-from vtn_server.state import Provision, VenId
-from vtn_server.stats import Counts
+from vtn_server.state import Provision, Reading, VenId, takes_part
 
 __all__ = [
+    "audience_of",
     "cancel_event",
     "cancel_registration",
     "cancel_report",
+    "check_wire",
     "create_event",
     "list_events",
     "list_opts",
     "list_reports",
     "list_vens",
     "modify_event",
+    "new_signals",
     "provision_ven",
     "readings",
     "remove_ven",
     "request_report",
     "reregister",
+    "set_fingerprint",
     "show_event",
     "show_ven",
-    "stats",
 ]
 
 
@@ -60,14 +64,14 @@ async def create_event(desk: Desk, call: Call) -> api.EventOut:
         wanted,
         wanted.event_id or f"op-{desk.new_id()}",
         wanted.start or now.replace(microsecond=0),
-        _audience(desk, wanted),
+        audience_of(desk, wanted),
     )
-    _check_wire(desk, rules.publish(draft, now), now)
+    check_wire(desk, rules.publish(draft, now), now)
     (record,) = await desk.operator.publish_events((draft,))
     return forms.event_out(record, now)
 
 
-def _check_wire(desk: Desk, record: EventRecord, now: datetime) -> None:
+def check_wire(desk: Desk, record: EventRecord, now: datetime) -> None:
     """Check that an event can be told to a VEN; if not, no VEN of its audience would hear anything more.
 
     Raises:
@@ -80,24 +84,30 @@ def _check_wire(desk: Desk, record: EventRecord, now: datetime) -> None:
     )
 
 
-def _audience(desk: Desk, wanted: api.EventCreate) -> tuple[VenId, ...]:
-    """Return the VENs an event is for.
+def audience_of(desk: Desk, wanted: api.EventCreate) -> tuple[VenId, ...]:
+    """Return the VENs an event is for: those it names, and those of its groups that take part in its market.
 
     Raises:
         InvalidId: if a VEN is unknown or nobody is in a group.
+        TargetMismatch: if none of the groups' VENs takes part in the market context.
     """
     vens = desk.operator.vens()
     stray = frozenset(wanted.ven_ids) - {each.ven_id for each in vens}
     empty = frozenset(wanted.groups) - {group for each in vens for group in each.provision.groups}
     if stray or empty or not vens:
         raise InvalidId(f"nobody behind {', '.join(sorted(stray | empty)) or 'this VTN'}")
-    return tuple(
+    audience = tuple(
         each.ven_id
         for each in vens
-        if wanted.all_vens
-        or each.ven_id in wanted.ven_ids
-        or not frozenset(wanted.groups).isdisjoint(each.provision.groups)
+        if each.ven_id in wanted.ven_ids
+        or (
+            takes_part(each.provision, wanted.market_context)
+            and (wanted.all_vens or not frozenset(wanted.groups).isdisjoint(each.provision.groups))
+        )
     )
+    if not audience:
+        raise TargetMismatch(f"nobody of them takes part in {wanted.market_context}")
+    return audience
 
 
 async def _event(desk: Desk, call: Call) -> EventRecord:
@@ -130,21 +140,29 @@ async def show_event(desk: Desk, call: Call) -> api.EventDetail:
                 modification_number=each.modification_number,
                 at=each.at,
                 cancelled=each.cancelled,
-                signals=tuple(forms.signal_out(signal) for signal in each.signals),
+                signals=tuple(signal_out(signal) for signal in each.signals),
             )
             for each in record.versions
         ),
     )
 
 
+def new_signals(record: EventRecord, change: api.EventModify) -> tuple[EventSignal, ...]:
+    """Return the signals of an event after a change.
+
+    Raises:
+        InvalidData: if the change does not fit the event.
+    """
+    if change.signals:
+        return tuple(signal_of(each) for each in change.signals)
+    return forms.with_values(record, change.values)
+
+
 async def modify_event(desk: Desk, call: Call) -> api.EventOut:
     """Change values of an event."""
     record, change = await _open_event(desk, call), call.sent(api.EventModify)
-    if change.signals:
-        signals = tuple(forms.signal_of(each) for each in change.signals)
-    else:
-        signals = forms.with_values(record, change.values)
-    _check_wire(desk, rules.modify(record, signals, desk.now()), desk.now())
+    signals = new_signals(record, change)
+    check_wire(desk, rules.modify(record, signals, desk.now()), desk.now())
     return forms.event_out(await desk.operator.modify_event(record.event_id, signals=signals), desk.now())
 
 
@@ -193,6 +211,13 @@ async def provision_ven(desk: Desk, call: Call) -> api.VenDetail:
     view = desk.operator.ven(ven_id)
     assert view is not None
     return forms.ven_detail(view)
+
+
+async def set_fingerprint(desk: Desk, call: Call) -> api.VenDetail:
+    """Give a VEN another certificate, or take its certificate away."""
+    view, wanted = _ven(desk, call), call.sent(api.FingerprintIn)
+    await desk.operator.set_fingerprint(view.ven_id, wanted.fingerprint)
+    return forms.ven_detail(_ven(desk, call))
 
 
 async def remove_ven(desk: Desk, call: Call) -> api.CancelReply:
@@ -267,9 +292,20 @@ async def readings(desk: Desk, call: Call) -> api.ReadingList:
         end=end,
         ven_id=None if asked.ven_id is None else VenId(asked.ven_id),
     )
+    if asked.received_since is not None:
+        since = asked.received_since
+        found = tuple(each for each in found if each.received_at >= since)
+    if asked.distinct:
+        found = _distinct(found)
     return api.ReadingList(
         readings=tuple(forms.reading_out(each) for each in found[: asked.limit]), total=len(found)
     )
+
+
+def _distinct(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """Return of readings of a VEN and rID that say the same the newest, by start."""
+    last = {(each.ven_id, each.r_id, each.value, each.status): k for k, each in enumerate(readings)}
+    return tuple(readings[k] for k in sorted(last.values()))
 
 
 async def list_opts(desk: Desk, call: Call) -> api.OptList:
@@ -295,25 +331,3 @@ async def list_opts(desk: Desk, call: Call) -> api.OptList:
         schedules=tuple(schedules[:left]),
         total=len(answers) + len(schedules),
     )
-
-
-async def stats(desk: Desk, call: Call) -> api.StatsOut:
-    """Return the counters."""
-    del call
-    stats = desk.operator.stats()
-    return api.StatsOut(
-        version=desk.version,
-        vtn_id=desk.vtn_id,
-        messages_in=_counters(stats.messages_in),
-        messages_out=_counters(stats.messages_out),
-        application_errors=_counters(stats.application_errors),
-        peer_errors=_counters(stats.peer_errors),
-        http_errors=_counters(stats.http_errors),
-        bytes_in=stats.bytes_in,
-        bytes_out=stats.bytes_out,
-        commits=stats.commits,
-    )
-
-
-def _counters(counts: Counts) -> tuple[api.Counter, ...]:
-    return tuple(api.Counter(name=name, count=count) for name, count in counts)

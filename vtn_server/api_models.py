@@ -12,8 +12,10 @@ from pydantic import Field, model_validator
 
 from schemas.oadr20b.enums import EventStatus, OptType, ResponseRequired
 from vtn_server.api_parts import (
+    BaselineModel,
     ErrorOut,
     Fault,
+    Fingerprint,
     IntervalModel,
     IsoText,
     Model,
@@ -28,8 +30,8 @@ from vtn_server.api_parts import (
 )
 
 __all__ = [
+    "BaselineModel",
     "CancelReply",
-    "Counter",
     "DeliveryOut",
     "ErrorOut",
     "EventCreate",
@@ -39,6 +41,7 @@ __all__ = [
     "EventOptOut",
     "EventOut",
     "Fault",
+    "FingerprintIn",
     "GivenUpOut",
     "IntervalModel",
     "IsoText",
@@ -57,7 +60,6 @@ __all__ = [
     "ScheduleSpan",
     "SignalModel",
     "SignalValues",
-    "StatsOut",
     "TargetModel",
     "UnitModel",
     "VenDetail",
@@ -91,6 +93,7 @@ class EventCreate(Model):
     recovery: SignedIsoText | None = None
     test_event: Remark | None = None
     comment: Remark | None = None
+    baseline: BaselineModel | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -142,6 +145,7 @@ class EventOut(Model):
     recovery: str | None
     test_event: str | None
     comment: str | None
+    baseline: BaselineModel | None
 
 
 class VersionOut(Model):
@@ -196,10 +200,16 @@ class VenIn(Model):
 
     ven_id: Annotated[Name | None, Field(description="Made if left out.")] = None
     ven_name: Name
-    fingerprint: Annotated[str | None, Field(pattern=r"^([0-9A-Fa-f]{2}:){9}[0-9A-Fa-f]{2}$")] = None
+    fingerprint: Annotated[Fingerprint | None, Field(description="The one it has, if left out.")] = None
     resources: tuple[Name, ...] = ()
     groups: tuple[Name, ...] = ()
     market_contexts: tuple[Name, ...] = ()
+
+
+class FingerprintIn(Model):
+    """The certificate of a VEN."""
+
+    fingerprint: Annotated[Fingerprint | None, Field(description="Null: the VEN has none any more.")]
 
 
 class VenOut(Model):
@@ -365,25 +375,3 @@ class CancelReply(Model):
 
     ven_id: str
     asked: Annotated[str, Field(description="The message that waits for the VEN.")]
-
-
-class Counter(Model):
-    """How often something happened."""
-
-    name: str
-    count: int
-
-
-class StatsOut(Model):
-    """What went through the VTN since it started."""
-
-    version: str
-    vtn_id: str
-    messages_in: tuple[Counter, ...]
-    messages_out: tuple[Counter, ...]
-    application_errors: tuple[Counter, ...]
-    peer_errors: tuple[Counter, ...]
-    http_errors: tuple[Counter, ...]
-    bytes_in: int
-    bytes_out: int
-    commits: int

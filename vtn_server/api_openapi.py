@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from vtn_server.api_models import ErrorOut
-from vtn_server.api_routes import PREFIX, TABLE, Route
+from vtn_server.api_routes import METRICS, PREFIX, TABLE, Route
 
 __all__ = ["document", "document_text"]
 
@@ -42,6 +42,7 @@ def document(version: str) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for route in TABLE:
         paths.setdefault(PREFIX + route.path, {})[route.method.lower()] = _operation(route, refs)
+    paths[METRICS] = {"get": _metrics(refs)}
     return {
         "openapi": "3.1.0",
         "info": {"title": _TITLE, "version": version},
@@ -80,6 +81,19 @@ def _operation(route: Route, refs: Mapping[tuple[str, JsonSchemaMode], dict[str,
         schema = refs[(route.body.__name__, "validation")]
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return found
+
+
+def _metrics(refs: Mapping[tuple[str, JsonSchemaMode], dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "operationId": "showMetrics",
+        "summary": "Show the counters in Prometheus' text format.",
+        "tags": ["stats"],
+        "parameters": [],
+        "responses": {
+            "200": {"description": "Done.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            "401": _json(_ERRORS["401"], refs[(ErrorOut.__name__, "serialization")]),
+        },
+    }
 
 
 def _json(text: str, schema: dict[str, Any]) -> dict[str, Any]:

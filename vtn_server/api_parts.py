@@ -14,6 +14,7 @@ from schemas.oadr20b.units import ItemKind
 from schemas.oadr20b.xmltypes import Duration, format_datetime
 
 __all__ = [
+    "BaselineModel",
     "ErrorOut",
     "Fault",
     "IntervalModel",
@@ -70,6 +71,8 @@ Moment = Annotated[
 ]
 Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_clean)]
 Remark = Annotated[str, Field(max_length=4000), AfterValidator(_clean)]
+Fingerprint = Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:){9}[0-9A-Fa-f]{2}$")]
+"""The OpenADR fingerprint of a certificate."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -131,6 +134,19 @@ class SignalModel(Model):
     intervals: Annotated[tuple[IntervalModel, ...], Field(min_length=1, max_length=10_000)]
     device_classes: Annotated[
         tuple[Name, ...], Field(description="endDeviceAsset classes the signal is for; empty: all.")
+    ] = ()
+
+
+class BaselineModel(Model):
+    """What is expected of the VENs without the event (eiEventBaseline)."""
+
+    id: Name = "baseline"
+    name: Name
+    start: Annotated[Moment | None, Field(description="The event's if left out; whole seconds.")] = None
+    unit: UnitModel | None = None
+    intervals: Annotated[tuple[IntervalModel, ...], Field(min_length=1, max_length=10_000)]
+    resource_ids: Annotated[
+        tuple[Name, ...], Field(description="The resources it is the sum of; empty: all.")
     ] = ()
 
 

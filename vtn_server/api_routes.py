@@ -10,13 +10,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from vtn_server import api_batch as batch
+from vtn_server import api_batch_models as batch_models
 from vtn_server import api_handlers as handlers
 from vtn_server import api_models as api
+from vtn_server import api_stats
 from vtn_server.api_desk import Call, Desk, Limited, OptQuery, ReadingQuery, ReportQuery
+from vtn_server.api_stats_models import StatsOut
 
-__all__ = ["PREFIX", "TABLE", "Route"]
+__all__ = ["METRICS", "PREFIX", "TABLE", "Route"]
 
 PREFIX: Final = "/operator"
+METRICS: Final = "/metrics"
+"""Where Prometheus looks; the one operation whose answer is no JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,37 @@ TABLE: Final[tuple[Route, ...]] = (
         answers=api.EventOut,
     ),
     Route(
+        method="POST",
+        path="/batch/events",
+        name="createEvents",
+        summary="Publish several events in one transaction, all or none.",
+        tag="events",
+        handler=batch.create_events,
+        body=batch_models.EventBatch,
+        answers=batch_models.EventBatchOut,
+        status=201,
+    ),
+    Route(
+        method="PATCH",
+        path="/batch/events",
+        name="modifyEvents",
+        summary="Change values of several events in one transaction, all or none.",
+        tag="events",
+        handler=batch.modify_events,
+        body=batch_models.EventChanges,
+        answers=batch_models.EventBatchOut,
+    ),
+    Route(
+        method="POST",
+        path="/batch/events/query",
+        name="queryEvents",
+        summary="Show several events, however old, with deliveries and opts.",
+        tag="events",
+        handler=batch.query_events,
+        body=batch_models.EventQuery,
+        answers=batch_models.EventStates,
+    ),
+    Route(
         method="GET",
         path="/vens",
         name="listVens",
@@ -118,6 +155,16 @@ TABLE: Final[tuple[Route, ...]] = (
         summary="Show a VEN with its registration and what it offers.",
         tag="vens",
         handler=handlers.show_ven,
+        answers=api.VenDetail,
+    ),
+    Route(
+        method="PUT",
+        path="/vens/{ven_id}/fingerprint",
+        name="setFingerprint",
+        summary="Give a VEN another certificate, from its next request on.",
+        tag="vens",
+        handler=handlers.set_fingerprint,
+        body=api.FingerprintIn,
         answers=api.VenDetail,
     ),
     Route(
@@ -202,11 +249,21 @@ TABLE: Final[tuple[Route, ...]] = (
     ),
     Route(
         method="GET",
+        path="/absences",
+        name="listAbsences",
+        summary="List the VENs with an optOut schedule that covers an instant.",
+        tag="opts",
+        handler=batch.absences,
+        query=batch_models.AbsenceQuery,
+        answers=batch_models.AbsenceList,
+    ),
+    Route(
+        method="GET",
         path="/stats",
         name="showStats",
         summary="Count what went through the VTN since it started.",
         tag="stats",
-        handler=handlers.stats,
-        answers=api.StatsOut,
+        handler=api_stats.stats,
+        answers=StatsOut,
     ),
 )

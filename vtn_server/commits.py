@@ -5,42 +5,49 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Generic, TypeAlias, TypeVar
 
-from vtn_server.decision import Write
+from vtn_server.decision import SaveNonce, Write
 from vtn_server.store import StoreFailed
 
-__all__ = ["GroupCommit"]
+__all__ = ["Batch", "GroupCommit"]
 
 
-class GroupCommit:
+T = TypeVar("T")
+Batch: TypeAlias = Sequence[Write | SaveNonce]
+"""What shares a transaction."""
+
+
+class GroupCommit(Generic[T]):
     """Gathers writes and hands them to one thread, one transaction at a time.
 
     Args:
-        write: Writes all of its argument in one transaction, or raises.
+        write: Writes all of its argument in one transaction, or raises; what it returns, everybody whose
+            writes were among them gets.
         thread: Where ``write`` runs; one thread.
     """
 
-    def __init__(self, write: Callable[[Sequence[Write]], None], thread: Executor) -> None:
+    def __init__(self, write: Callable[[Batch], T], thread: Executor) -> None:
         self._write = write
         self._thread = thread
-        self._waiting: list[tuple[Sequence[Write], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Batch, asyncio.Future[T]]] = []
         self._worker: asyncio.Task[None] | None = None
         self._failed = False
         self.commits = 0
 
-    async def commit(self, writes: Sequence[Write]) -> None:
-        """Return when the writes are durable.
+    async def commit(self, writes: Batch) -> T:
+        """Return when the writes are durable, with what the transaction came to.
 
         Raises:
             StoreFailed: if they are not, or an earlier commit failed.
         """
         if self._failed:
             raise StoreFailed("an earlier commit failed")
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        durable: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((writes, durable))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.get_running_loop().create_task(self._work(), name="group commit")
-        await durable
+        return await durable
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
@@ -54,7 +61,7 @@ class GroupCommit:
             writes = [write for each, _ in batch for write in each]
             failure: StoreFailed | None = None
             try:
-                await loop.run_in_executor(self._thread, self._write, writes)
+                result = await loop.run_in_executor(self._thread, self._write, writes)
                 self.commits += 1
             except Exception as err:  # noqa: BLE001 - whoever waits must hear of it, whatever it was
                 failure = err if isinstance(err, StoreFailed) else StoreFailed(f"commit failed: {err!r}")
@@ -64,6 +71,6 @@ class GroupCommit:
                 if durable.done():
                     continue  # whoever asked has gone
                 if failure is None:
-                    durable.set_result(None)
+                    durable.set_result(result)
                 else:
                     durable.set_exception(failure)

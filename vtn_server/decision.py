@@ -6,7 +6,7 @@ what to answer, what to write and what to remember. The service commits the writ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias
@@ -30,11 +30,13 @@ __all__ = [
     "Listed",
     "Reply",
     "SaveEvent",
+    "SaveNonce",
     "SaveOpt",
     "SaveVen",
     "Sent",
     "World",
     "Write",
+    "audience_of",
     "failed",
     "ok",
 ]
@@ -88,6 +90,33 @@ class AddReadings:
 
 
 Write: TypeAlias = SaveVen | SaveEvent | SaveOpt | AddReadings
+
+
+def audience_of(writes: Sequence[Write]) -> tuple[VenId, ...]:
+    """Return the VENs some writes are about, each once."""
+    found: dict[VenId, None] = {}
+    for write in writes:
+        match write:
+            case SaveVen(ven=ven):
+                found[ven.ven_id] = None
+            case SaveEvent(record=record):
+                found.update(dict.fromkeys(record.audience))
+            case _:
+                pass  # answers and data make no work
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveNonce:
+    """Store the nonce of a signed message, unless it is there; no handler decides on that.
+
+    Attributes:
+        nonce: Different for every message of every signer, 64 characters.
+        signed_at: The moment that was signed with it.
+    """
+
+    nonce: str
+    signed_at: datetime
 
 
 # --- deliveries of events, in memory only ------------------------------------------------------------------
@@ -179,6 +208,14 @@ class World(Protocol):
         """Return a VEN by its name."""
         ...
 
+    def ven_with(self, fingerprint: str) -> Ven | None:
+        """Return the VEN a certificate is bound to."""
+        ...
+
+    def ven_count(self) -> int:
+        """Return how many VENs there are."""
+        ...
+
     def event(self, event_id: str) -> EventRecord | None:
         """Return an event."""
         ...
@@ -198,10 +235,15 @@ class World(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The circumstances of one request."""
+    """The circumstances of one request.
+
+    Attributes:
+        signed: Whether an XML signature of the peer covers the message.
+    """
 
     now: datetime
     peer: PeerIdentity
+    signed: bool = False
     new_id: Callable[[], str]
     settings: VtnSettings
     report_plan: ReportPlan

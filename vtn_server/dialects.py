@@ -6,11 +6,13 @@ or the path of a SQLite file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -25,6 +27,7 @@ __all__ = [
     "address_of",
     "await_writers",
     "consistent_reads",
+    "insert_and_tell",
     "insert_unless_there",
     "one_at_a_time",
     "open_engine",
@@ -151,18 +154,60 @@ def consistent_reads(engine: Engine) -> Engine:
     return engine  # so it is anyway in write-ahead mode
 
 
-def _insert(connection: Connection, row: type[Base]) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(row) if connection.dialect.name == "sqlite" else postgresql.insert(row)
+def _insert(dialect: str, row: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(row) if dialect == "sqlite" else postgresql.insert(row)
 
 
 def insert_unless_there(connection: Connection, row: type[Base]) -> Insert:
     """Return the statement that inserts rows and leaves alone those whose key exists."""
-    return _insert(connection, row).on_conflict_do_nothing()
+    return _insert_unless_there(connection.dialect.name, row)
+
+
+@cache
+def _insert_unless_there(dialect: str, row: type[Base]) -> Insert:
+    return _insert(dialect, row).on_conflict_do_nothing()
+
+
+def insert_and_tell(
+    connection: Connection, row: type[Base], rows: Sequence[Mapping[str, object]]
+) -> set[str]:
+    """Insert rows whose one key is text, leave alone those whose key exists, and return the new keys.
+
+    On SQLite by the driver itself: with a short row for each signed message this is where the time goes.
+    """
+    key = next(each.name for each in _table(row).columns if each.primary_key)
+    if connection.dialect.name != "sqlite":
+        statement = insert_unless_there(connection, row).returning(_table(row).columns[key])
+        return set(connection.execute(statement, [dict(each) for each in rows]).scalars())
+    text, names = _sqlite_insert(row)
+    cursor = connection.connection.cursor()
+    try:
+        return {
+            str(each[key]) for each in rows if cursor.execute(text, [each[name] for name in names]).rowcount
+        }
+    finally:
+        cursor.close()
+
+
+@cache
+def _sqlite_insert(row: type[Base]) -> tuple[str, tuple[str, ...]]:
+    """Return the text of an insert that leaves existing keys alone, and the order of its parameters."""
+    compiled = sqlite.insert(row).on_conflict_do_nothing().compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+def _table(row: type[Base]) -> Table:
+    return Base.metadata.tables[str(row.__tablename__)]
 
 
 def upsert(connection: Connection, row: type[Base]) -> Insert:
     """Return the statement that inserts rows and replaces those whose key exists."""
-    statement = _insert(connection, row)
+    return _upsert(connection.dialect.name, row)
+
+
+@cache
+def _upsert(dialect: str, row: type[Base]) -> Insert:
+    statement = _insert(dialect, row)
     table = statement.table
     columns = [each.name for each in table.columns if not each.primary_key]
     return statement.on_conflict_do_update(

@@ -15,20 +15,22 @@ from typing import Final, TextIO, TypeVar
 from sqlalchemy import Connection, delete, insert
 
 from vtn_server import sqlread
-from vtn_server.decision import SaveOpt
+from vtn_server.decision import SaveNonce, SaveOpt
 from vtn_server.jsonform import JsonForm, NotStorable
 from vtn_server.records import EventRecord
 from vtn_server.rows import RowForms, RowValues
 from vtn_server.state import Reading, Ven
 from vtn_server.store import StoreError
-from vtn_server.tables import Base, EventOptRow, EventRow, EventVersionRow, ReadingRow, VenRow
+from vtn_server.tables import Base, EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow, VenRow
 
 __all__ = ["BadBackup", "Counts", "clear", "lines_of", "read", "store_all", "write"]
 
 T = TypeVar("T")
 
 _FORMAT: Final = "feederloop vtn backup"
-_VERSION: Final = 1
+_VERSION: Final = 2
+_READABLE: Final = (1, 2)
+"""The first version had no nonces."""
 _PORTION: Final = 500
 
 
@@ -44,6 +46,7 @@ class Counts:
     events: int = 0
     opts: int = 0
     readings: int = 0
+    nonces: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +57,14 @@ class Head:
     version: int
 
 
-Item = Head | Ven | EventRecord | SaveOpt | Reading | Counts
+_HEADS: Final = tuple(Head(format=_FORMAT, version=version) for version in _READABLE)
+
+Item = Head | Ven | EventRecord | SaveOpt | SaveNonce | Reading | Counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
-    item: Head | Ven | EventRecord | SaveOpt | Reading | Counts
+    item: Head | Ven | EventRecord | SaveOpt | SaveNonce | Reading | Counts
 
 
 def lines_of(connection: Connection, forms: RowForms) -> Iterator[Item]:
@@ -67,6 +72,7 @@ def lines_of(connection: Connection, forms: RowForms) -> Iterator[Item]:
     yield from sqlread.all_vens(connection, forms)
     yield from sqlread.all_events(connection, forms)
     yield from sqlread.all_opts(connection, forms)
+    yield from sqlread.all_nonces(connection, forms)
     yield from sqlread.all_readings(connection, forms)
 
 
@@ -96,7 +102,7 @@ def read(path: Path) -> Iterator[Item]:
             for number, text in enumerate(file, 1):
                 item = form.loads(text).item
                 if number == 1:
-                    if item != Head(format=_FORMAT, version=_VERSION):
+                    if item not in _HEADS:
                         raise BadBackup(f"{path} is not a backup this program can read")
                     continue
                 if end is not None:
@@ -116,7 +122,7 @@ class _Tally:
     """Counts what goes by."""
 
     def __init__(self) -> None:
-        self._vens = self._events = self._opts = self._readings = 0
+        self._vens = self._events = self._opts = self._readings = self._nonces = 0
 
     def add(self, item: Item) -> None:
         """Count one."""
@@ -129,17 +135,25 @@ class _Tally:
                 self._opts += 1
             case Reading():
                 self._readings += 1
+            case SaveNonce():
+                self._nonces += 1
             case Head() | Counts():
                 raise BadBackup("a backup within a backup")
 
     def counts(self) -> Counts:
         """Return how much it was."""
-        return Counts(vens=self._vens, events=self._events, opts=self._opts, readings=self._readings)
+        return Counts(
+            vens=self._vens,
+            events=self._events,
+            opts=self._opts,
+            readings=self._readings,
+            nonces=self._nonces,
+        )
 
 
 def clear(connection: Connection) -> None:
     """Delete everything a store holds."""
-    for table in (VenRow, EventRow, EventVersionRow, EventOptRow, ReadingRow):
+    for table in (VenRow, EventRow, EventVersionRow, EventOptRow, ReadingRow, NonceRow):
         connection.execute(delete(table))
 
 
@@ -156,6 +170,7 @@ def store_all(connection: Connection, forms: RowForms, items: Iterable[Item]) ->
         _insert(connection, EventVersionRow, versions)
         _insert(connection, EventOptRow, _rows(some, SaveOpt, forms.opt_row))
         _insert(connection, ReadingRow, _rows(some, Reading, forms.reading_row))
+        _insert(connection, NonceRow, _rows(some, SaveNonce, forms.nonce_row))
     return tally.counts()
 
 

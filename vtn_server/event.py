@@ -139,7 +139,7 @@ def wire_event(record: EventRecord, at_status: EventStatus, created_at: datetime
     event = EiEvent(
         descriptor=descriptor,
         active_period=period,
-        signals=EventSignals(signals=record.signals),
+        signals=EventSignals(signals=record.signals, baseline=draft.baseline),
         target=draft.target,
     )
     return Event(event=event, response_required=draft.response_required)
@@ -162,6 +162,7 @@ def publish(draft: EventDraft, now: datetime) -> EventRecord:
     except InvalidValue as err:
         raise InvalidData(f"event {draft.event_id}: {err}") from err
     _check_signals(draft, draft.signals)
+    _check_baseline(draft)
     return record
 
 
@@ -234,20 +235,39 @@ def _check_signals(draft: EventDraft, signals: tuple[EventSignal, ...]) -> None:
 
 
 def _check_intervals(draft: EventDraft, signal: EventSignal) -> None:
+    end = _end_of_intervals(draft, draft.dtstart, signal.intervals)
+    if not signal.intervals or end != draft.duration.after(draft.dtstart):
+        raise InvalidData(f"event {draft.event_id}: the intervals do not fill the active period (r8, r102)")
+
+
+def _end_of_intervals(draft: EventDraft, start: datetime, intervals: tuple[Interval, ...]) -> datetime:
     name = draft.event_id
-    moment = draft.dtstart
+    moment = start
     try:
-        for index, interval in enumerate(signal.intervals):
+        for index, interval in enumerate(intervals):
             _ = interval.signal_value
             if interval.duration is None or interval.dtstart is not None or interval.uid != str(index):
                 raise InvalidData(
-                    f"event {name}: intervals have uid 0, 1, ... and a duration (r2, r102, r103)"
+                    f"event {name}: intervals have uid 0, 1, ... and a duration (r2, r101 to r103)"
                 )
             moment = interval.duration.after(moment)
     except InvalidValue as err:
         raise InvalidData(f"event {name}: {err}") from err
-    if not signal.intervals or moment != draft.duration.after(draft.dtstart):
-        raise InvalidData(f"event {name}: the intervals do not fill the active period (r8, r102)")
+    return moment
+
+
+def _check_baseline(draft: EventDraft) -> None:
+    baseline = draft.baseline
+    if baseline is None:
+        return
+    name, start = draft.event_id, baseline.dtstart
+    if start.tzinfo is None or start.microsecond:
+        raise InvalidData(f"event {name}: the baseline's dtstart must be aware and in whole seconds")
+    if not all(math.isfinite(each.signal_value) for each in baseline.intervals):
+        raise InvalidData(f"event {name}: a value of the baseline is not a number")
+    end = _end_of_intervals(draft, start, baseline.intervals)
+    if end <= start or end != baseline.duration.after(start):
+        raise InvalidData(f"event {name}: the baseline's intervals do not fill its duration (r102)")
 
 
 def _check_change(record: EventRecord, old: EventSignal, new: EventSignal, now: datetime) -> None:

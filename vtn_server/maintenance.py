@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, func
+from sqlalchemy import Connection, Engine, func, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
@@ -26,7 +26,7 @@ from vtn_server.dump import BadBackup, Counts
 from vtn_server.rows import RowForms
 from vtn_server.schema import found_revision, known_revisions
 from vtn_server.store import Pruned, Store, StoreError, StoreUnavailable, UnknownSchema
-from vtn_server.tables import EventOptRow, EventRow, ReadingRow, VenRow
+from vtn_server.tables import EventOptRow, EventRow, NonceRow, ReadingRow, VenRow
 
 __all__ = ["BadBackup", "Counts", "NotEmpty", "Retention", "backup", "prune", "restore"]
 
@@ -171,11 +171,14 @@ def _sync(path: Path) -> None:
 
 
 def _counts(connection: Connection) -> Counts:
-    vens, events, opts, readings = (
+    there = set(inspect(connection).get_table_names())  # a store of an older version has fewer
+    vens, events, opts, readings, nonces = (
         connection.execute(select(func.count()).select_from(table)).scalar_one()
-        for table in (VenRow, EventRow, EventOptRow, ReadingRow)
+        if table.__tablename__ in there
+        else 0
+        for table in (VenRow, EventRow, EventOptRow, ReadingRow, NonceRow)
     )
-    return Counts(vens=vens, events=events, opts=opts, readings=readings)
+    return Counts(vens=vens, events=events, opts=opts, readings=readings, nonces=nonces)
 
 
 # --- restore -----------------------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ from datetime import datetime
 from schemas.oadr20b.enums import OptType
 from schemas.oadr20b.errors import InvalidId, NotAllowed, NotRegistered, TargetMismatch
 from schemas.oadr20b.model import CancelPartyRegistration, EventSignal, Report, RequestReregistration
-from vtn_server import distribute, outbox, report
+from schemas.oadr20b.uris import is_among
+from vtn_server import distribute, history, outbox, report
 from vtn_server import event as rules
 from vtn_server.decision import Context, SaveEvent, SaveVen
+from vtn_server.enrolment import bound, check_distinct, with_fingerprint
 from vtn_server.opt import in_force
 from vtn_server.records import EventDraft, EventOpt, EventRecord, EventVersion, Fetched
-from vtn_server.service import VtnService, over_by
+from vtn_server.service import VtnService
 from vtn_server.state import (
     GivenUp,
     PeerIdentity,
@@ -30,8 +32,10 @@ from vtn_server.state import (
     Schedule,
     Ven,
     VenId,
+    takes_part,
 )
 from vtn_server.stats import Stats
+from vtn_server.ven_lock import Locked
 
 __all__ = [
     "EventDraft",
@@ -95,13 +99,16 @@ class Operator:
     async def provision(self, vens: Sequence[Provision]) -> None:
         """Make VENs known in advance, or change what is known of them. Registrations stay.
 
+        A VEN whose provision names no certificate keeps the one it has.
+
         Raises:
-            NotAllowed: if two VENs would have one id or one name.
+            NotAllowed: if two VENs would have one id, one name or one certificate.
         """
         ids = {each.ven_id for each in vens}
         names = {each.ven_name for each in vens}
         if len(ids) != len(vens) or len(names) != len(vens):
             raise NotAllowed("a venID or a venName comes twice")
+        check_distinct(vens)
         for key in ("", *sorted(ids)):  # the first is the lock under which VENs come into being
             await self._service.lock(key)
         try:
@@ -111,13 +118,30 @@ class Operator:
                 if namesake is not None and namesake.ven_id != each.ven_id:
                     raise NotAllowed(f"the name {each.ven_name!r} is {namesake.ven_id}'s")
                 former = self._memory.ven(each.ven_id) or Ven(ven_id=each.ven_id, provision=each)
-                if former.version == 0 or former.provision != each:
-                    writes.append(SaveVen(ven=replace(former, provision=each, version=former.version + 1)))
+                known = bound(each, former.provision, self._memory)
+                if former.version == 0 or former.provision != known:
+                    writes.append(SaveVen(ven=replace(former, provision=known, version=former.version + 1)))
+            for write in writes:
+                self._memory.reserve(write.ven)
             if writes:
                 await self._service.write(writes)
         finally:
             for key in ("", *ids):
                 self._service.unlock(key)
+
+    async def set_fingerprint(self, ven_id: VenId, fingerprint: str | None) -> None:
+        """Give a VEN another certificate, from its next request on; None takes its certificate away.
+
+        Raises:
+            InvalidId: if it is unknown or was removed.
+            NotAllowed: if the certificate is another VEN's.
+        """
+        async with Locked(self._service, ven_id) as ven:
+            if ven.provision.removed:
+                raise InvalidId(f"no venID {ven_id}")
+            after = with_fingerprint(ven, fingerprint, self._memory)
+            self._memory.reserve(after)
+            await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
 
     async def remove(self, ven_id: VenId) -> None:
         """Forget a VEN's registration, reports and queue, and refuse it from now on (463).
@@ -129,7 +153,7 @@ class Operator:
         """
         await self._service.lock("")  # names come and go under this lock
         try:
-            async with _Locked(self._service, ven_id) as ven:
+            async with Locked(self._service, ven_id) as ven:
                 if ven.provision.removed:
                     raise InvalidId(f"no venID {ven_id}")
                 gone = replace(ven.provision, removed=True)
@@ -141,6 +165,10 @@ class Operator:
     def removed(self) -> tuple[VenId, ...]:
         """Return the VENs that were removed, by venID."""
         return tuple(ven.ven_id for ven in self._memory.vens() if ven.provision.removed)
+
+    def known(self) -> frozenset[VenId]:
+        """Return the VENs an event may be for: those that were not removed."""
+        return frozenset(ven.ven_id for ven in self._memory.vens() if not ven.provision.removed)
 
     def vens(self) -> tuple[VenView, ...]:
         """Return all VENs that were not removed, by venID."""
@@ -174,7 +202,7 @@ class Operator:
         Raises:
             NotRegistered: if it is not registered.
         """
-        async with _Locked(self._service, ven_id) as ven:
+        async with Locked(self._service, ven_id) as ven:
             _registration_id(ven)
             await self._save(ven, RequestReregistration(ven_id=ven_id))
 
@@ -184,7 +212,7 @@ class Operator:
         Raises:
             NotRegistered: if it is not registered.
         """
-        async with _Locked(self._service, ven_id) as ven:
+        async with Locked(self._service, ven_id) as ven:
             message = CancelPartyRegistration(
                 request_id=self._context().new_id(), registration_id=_registration_id(ven), ven_id=ven_id
             )
@@ -203,7 +231,8 @@ class Operator:
             NotAllowed: if an eventID exists already, or comes twice.
             InvalidId: if an audience names a VEN we do not know.
             InvalidData: if a draft breaks a rule of the profile.
-            TargetMismatch: if a market context is not one of this VTN's.
+            TargetMismatch: if a market context is not one of this VTN's, or a VEN of the audience takes part
+                in other ones only.
         """
         async with self._events:
             now = self._service.now()
@@ -217,17 +246,19 @@ class Operator:
                 raise NotAllowed(f"events exist: {sorted(stored)}")
             records = tuple(rules.publish(draft, now) for draft in drafts)
             await self._write_events(records)
-            self._memory.forget_over(now, over_by(now, self._service.settings))
+            self._memory.forget_over(now, self._service.settings.over_by(now))
             return records
 
     def _check(self, draft: EventDraft) -> None:
         contexts = self._service.settings.market_contexts
-        if contexts and draft.market_context not in contexts:
+        if contexts and not is_among(draft.market_context, contexts):
             raise TargetMismatch(f"{draft.market_context} is not a market context of this VTN")
         for ven_id in draft.audience:
             ven = self._memory.ven(ven_id)
             if ven is None or ven.provision.removed:
                 raise InvalidId(f"no venID {ven_id}")
+            if not takes_part(ven.provision, draft.market_context):
+                raise TargetMismatch(f"{ven_id} does not take part in {draft.market_context}")
 
     async def modify_event(self, event_id: str, *, signals: tuple[EventSignal, ...]) -> EventRecord:
         """Change the values of an event; see :meth:`modify_events`."""
@@ -289,6 +320,14 @@ class Operator:
         """Return an event, however long it has been over."""
         return self._memory.event(event_id) or await self._service.store.event(event_id)
 
+    async def stored_events(self, event_ids: Sequence[str]) -> tuple[EventRecord, ...]:
+        """Return those of some events that exist, however old, in the order they are asked for."""
+        return await history.events_of(self._memory, self._service.store, event_ids)
+
+    async def stored_opts(self, event_ids: Sequence[str]) -> Mapping[str, Mapping[VenId, EventOpt]]:
+        """Return the VENs' answers to some events, however long these have been over."""
+        return await history.answers_to(self._memory, self._service.store, event_ids)
+
     def events(self) -> tuple[EventRecord, ...]:
         """Return all events that are not long over, by start and id."""
         return self._memory.events()
@@ -315,7 +354,7 @@ class Operator:
             InvalidId: if the VEN is unknown or did not announce what is asked.
             NotRegistered: if it is not registered.
         """
-        async with _Locked(self._service, ven_id) as ven:
+        async with Locked(self._service, ven_id) as ven:
             _registration_id(ven)
             after = report.request(ven, tuple(drafts), self._context())
             if after is not ven:
@@ -328,7 +367,7 @@ class Operator:
         Raises:
             InvalidId: if the VEN is unknown or an id is not one of our requests to it.
         """
-        async with _Locked(self._service, ven_id) as ven:
+        async with Locked(self._service, ven_id) as ven:
             after = report.cancel_requests(ven, tuple(report_request_ids), self._context())
             await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
 
@@ -354,26 +393,3 @@ def _registration_id(ven: Ven) -> str:
     if ven.registration is None:
         raise NotRegistered(f"{ven.ven_id} is not registered")
     return ven.registration.registration_id
-
-
-class _Locked:
-    """Holds a VEN's lock and hands out its aggregate.
-
-    Raises:
-        InvalidId: on entry, if the VEN is unknown.
-    """
-
-    def __init__(self, service: VtnService, ven_id: VenId) -> None:
-        self._service = service
-        self._ven_id = ven_id
-
-    async def __aenter__(self) -> Ven:
-        if self._service.memory.ven(self._ven_id) is None:
-            raise InvalidId(f"no venID {self._ven_id}")
-        await self._service.lock(self._ven_id)
-        ven = self._service.memory.ven(self._ven_id)
-        assert ven is not None  # VENs are never removed
-        return ven
-
-    async def __aexit__(self, *failure: object) -> None:
-        self._service.unlock(self._ven_id)

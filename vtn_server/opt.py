@@ -26,7 +26,7 @@ from schemas.oadr20b.errors import (
 from schemas.oadr20b.model import CanceledOpt, CancelOpt, CreatedOpt, CreateOpt, Period, QualifiedEventId
 from vtn_server.decision import Context, Decision, SaveOpt, World, ok
 from vtn_server.records import EventOpt
-from vtn_server.state import Schedule, Ven
+from vtn_server.state import Schedule, Ven, takes_part
 
 __all__ = ["cancel_opt", "create_opt", "in_force"]
 
@@ -42,24 +42,28 @@ def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Deci
         ComplianceError: if it is neither or both (r206).
         InvalidData: if a period of it has no end in the calendar.
         DeploymentError: if the VEN has too many schedules.
-        TargetMismatch: if it names resources that are not the VEN's or not the event's.
+        TargetMismatch: if it names resources that are not the VEN's or not the event's, or a market context
+            that is not the VEN's.
         InvalidId, OutOfSequence, NotAllowed: if the event is unknown, another version, or wants no answer.
     """
+    market_context = message.market_context or None  # an empty element is what some peers write for none
     known = ven.provision.resources
     if known and not set(message.target.resource_ids) <= set(known):
         raise TargetMismatch("a resource of the target is not the VEN's")
     if message.qualified_event_id is not None:
-        if message.availability is not None or message.market_context is not None:
+        if message.availability is not None or market_context is not None:
             raise ComplianceError("the opt of an event has no schedule and no market context (r206)")
         return _event_opt(message, message.qualified_event_id, ven, world, ctx)
     if not message.availability:
         raise ComplianceError("an opt has a schedule or an event (r206)")
+    if market_context is not None and not takes_part(ven.provision, market_context):
+        raise TargetMismatch(f"{market_context} is not a market context of the VEN")
     _check_periods(message.availability)
     schedule = Schedule(
         opt_id=message.opt_id,
         opt_type=message.opt_type,
         opt_reason=message.opt_reason,
-        market_context=message.market_context,
+        market_context=market_context,
         availability=message.availability,
         target=message.target,
         device_class=message.device_class,

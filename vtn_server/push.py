@@ -24,21 +24,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from schemas.oadr20b import wire
-from schemas.oadr20b.errors import ApplicationError, WireError
-from schemas.oadr20b.model import AnyMessage, Response
+from certs.envelope import CannotSign, Opened
+from certs.tls import ClientTls
+from schemas.oadr20b.errors import ApplicationError, SecurityError, WireError
+from schemas.oadr20b.model import CreatedReport, Response
 from vtn_server import outbox, pushing
 from vtn_server.decision import Context, Delivery, Distribution, Reply, SaveVen
+from vtn_server.mail import wall_time
 from vtn_server.nap import Clock, Nap
-from vtn_server.push_http import Answer, PushHttp, PushLimits
+from vtn_server.push_http import Answer, Outbound, PushHttp, PushLimits
 from vtn_server.pushing import Link, Outcome, Parcel
 from vtn_server.service import Exchange, VtnService
+from vtn_server.signing import check_signed, signs_to
 from vtn_server.state import PeerIdentity, Ven, VenId
 from vtn_server.store import StoreError
 
@@ -61,6 +63,14 @@ class _Taken:
     before: Delivery
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """What an exchange brought, and the message in it, if there is one."""
+
+    answer: Answer
+    reply: Opened | None = None
+
+
 class PushDispatcher:
     """Delivers to the push VENs of one VTN.
 
@@ -69,7 +79,9 @@ class PushDispatcher:
         clock: The time of pauses; the same that the service lives in.
         rng: The jitter of the back-off.
         limits: Time-outs and bounds.
-        tls: The context of https addresses; None is the default one.
+        tls: Our certificate and whom we trust, for https addresses; a VEN's listener then has to show the
+            certificate that is enrolled for the VEN. None judges nobody.
+        wall: The wall clock, in which certificates live.
         spawn: Starts a task: ``SimClock.spawn`` in simulated time, ``asyncio.create_task`` if left out.
     """
 
@@ -80,7 +92,8 @@ class PushDispatcher:
         rng: random.Random,
         *,
         limits: PushLimits | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: ClientTls | None = None,
+        wall: Callable[[], datetime] = wall_time,
         spawn: Spawn | None = None,
     ) -> None:
         self._service = service
@@ -93,7 +106,8 @@ class PushDispatcher:
         self._settling: set[asyncio.Task[Any]] = set()
         self._sound = asyncio.Semaphore(self._limits.exchanges - self._limits.doubtful_exchanges)
         self._doubtful = asyncio.Semaphore(self._limits.doubtful_exchanges)
-        self._http = PushHttp(self._limits, tls, service.settings.max_bytes)
+        outbound = Outbound(targets=service.settings.push_targets, tls=tls, now=wall)
+        self._http = PushHttp(self._limits, outbound, service.settings.max_bytes)
         self._closing = False
 
     def start(self) -> None:
@@ -170,8 +184,8 @@ class PushDispatcher:
             taken = await self._settle(self._take(ven_id, link))
             if taken is None:
                 return link
-            answer = await self._exchange(taken)
-        return await self._settle(self._conclude(taken, answer, link))
+            heard = await self._exchange(taken)
+        return await self._settle(self._conclude(taken, heard, link))
 
     async def _settle(self, work: Coroutine[Any, Any, T]) -> T:
         """Run what must not be left half done, even if the worker is cancelled."""
@@ -212,16 +226,19 @@ class PushDispatcher:
 
     # --- the exchange --------------------------------------------------------------------------------------
 
-    async def _exchange(self, taken: _Taken) -> Answer:
+    async def _exchange(self, taken: _Taken) -> _Heard:
         registration = taken.ven.registration
         assert registration is not None  # the parcel was made for a registered VEN
         service = pushing.service_for(taken.message)
         try:
-            body = self._service.encode(taken.message)
+            signed = signs_to(taken.ven, self._service.settings)
+            body = self._service.mail.encode(taken.message, signed=signed)
         except WireError as err:
-            return Answer(status=406, reason=f"it cannot be written: {err}")
+            return _Heard(answer=Answer(status=406, reason=f"it cannot be written: {err}"))
+        except CannotSign as err:
+            return _Heard(answer=Answer(status=None, reason=f"it cannot be signed: {err}"))
         url = pushing.url_of(registration.transport_address or "", service)
-        answer = await self._http.post(url, body)
+        answer = await self._http.post(url, body, taken.ven.provision.fingerprint)
         exchange = Exchange(
             at=self._clock.now(),
             service=service,
@@ -231,16 +248,33 @@ class PushDispatcher:
             reply=answer.body,
         )
         self._service.note_push(_name(taken.message), exchange)
-        return answer
+        return await self._heard(taken, answer)
+
+    async def _heard(self, taken: _Taken, answer: Answer) -> _Heard:
+        """Read the synchronous reply; one that is not to be believed is no answer at all (rule 8)."""
+        if pushing.outcome_of(answer.status) is not Outcome.TAKEN or not answer.body.strip():
+            return _Heard(answer=answer)
+        ven = taken.ven
+        peer = replace(self._context(ven).peer, certificate=answer.certificate)
+        try:
+            opened = await self._service.open(answer.body, peer)
+            check_signed(ven, signed=opened.signed, settings=self._service.settings)
+        except WireError as err:
+            _LOG.warning("%s replied to a push with no message: %s", ven.ven_id, err)
+            return _Heard(answer=answer)
+        except SecurityError as err:
+            return _Heard(answer=Answer(status=None, reason=f"its reply is not to be believed: {err}"))
+        return _Heard(answer=answer, reply=opened)
 
     # --- after ---------------------------------------------------------------------------------------------
 
-    async def _conclude(self, taken: _Taken, answer: Answer, link: Link) -> Link:
+    async def _conclude(self, taken: _Taken, heard: _Heard, link: Link) -> Link:
         """Act on what an exchange came to."""
+        answer = heard.answer
         outcome = pushing.outcome_of(answer.status)
         name, ven_id = _name(taken.message), taken.ven.ven_id
         if outcome is Outcome.TAKEN:
-            await self._taken(taken, answer)
+            await self._taken(taken, heard.reply)
             return link.answered()
         _LOG.warning("%s was not pushed to %s: %s", name, ven_id, answer.reason, extra={"ven_id": ven_id})
         if outcome is Outcome.REFUSED:
@@ -268,36 +302,33 @@ class PushDispatcher:
         assert after is not None  # it was a set
         memory.set_delivery(ven_id, pushing.undone_set(memory.delivery(ven_id), taken.before, after))
 
-    async def _taken(self, taken: _Taken, answer: Answer) -> None:
+    async def _taken(self, taken: _Taken, reply: Opened | None) -> None:
         """The VEN has the message: take its synchronous reply, if it is one (rules 5 and 6)."""
-        reply: AnyMessage | None = None
-        if answer.body.strip():
-            try:
-                reply = wire.read(answer.body, max_bytes=self._service.settings.max_bytes)
-            except WireError as err:
-                _LOG.warning("%s replied to a push with no message: %s", taken.ven.ven_id, err)
         if isinstance(taken.message, Distribution):
             await self._set_taken(taken, taken.message, reply)
+        elif isinstance(taken.message, CreatedReport):
+            await self._change(taken.ven.ven_id, lambda ven, ctx: _without(ven, taken.parcel.item_id))
         elif reply is not None:
             await self._reply(taken, reply)
 
-    async def _set_taken(self, taken: _Taken, sent: Distribution, reply: AnyMessage | None) -> None:
+    async def _set_taken(self, taken: _Taken, sent: Distribution, reply: Opened | None) -> None:
         memory, ven_id = self._service.memory, taken.ven.ven_id
-        if isinstance(reply, Response) and not reply.response.code.startswith("2"):
-            await self._give_up(taken, f"answered with {reply.response.code}")
+        message = None if reply is None else reply.message
+        if isinstance(message, Response) and not message.response.code.startswith("2"):
+            await self._give_up(taken, f"answered with {message.response.code}")
             return
         memory.set_delivery(ven_id, pushing.settled(memory.delivery(ven_id)))
         memory.note_fetched(ven_id, sent, self._clock.now())
-        if reply is not None and not isinstance(reply, Response):
+        if reply is not None and not isinstance(message, Response):
             await self._reply(taken, reply)
 
-    async def _reply(self, taken: _Taken, reply: AnyMessage) -> None:
+    async def _reply(self, taken: _Taken, reply: Opened) -> None:
         ven = taken.ven
         item = next((each for each in taken.parcel.ven.outbox if each.item_id == taken.parcel.item_id), None)
         try:
-            reply = pushing.adapted(reply, ven, item)
-            await self._service.take_reply(reply, self._context(ven).peer)
-        except ApplicationError as err:
+            message = pushing.adapted(reply.message, ven, item)
+            await self._service.take_reply(message, self._context(ven).peer, signed=reply.signed)
+        except (ApplicationError, SecurityError) as err:
             _LOG.warning("a reply of %s was not taken: %s", ven.ven_id, err, extra={"ven_id": ven.ven_id})
 
     async def _give_up(self, taken: _Taken, reason: str) -> None:
@@ -318,6 +349,10 @@ def _create_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[Non
 
 def _name(message: Reply) -> str:
     return "DistributeEvent" if isinstance(message, Distribution) else type(message).__name__
+
+
+def _without(ven: Ven, item_id: str) -> Ven:
+    return replace(ven, outbox=tuple(each for each in ven.outbox if each.item_id != item_id))
 
 
 def _again(ven: Ven, item_id: str) -> Ven:

@@ -2,22 +2,39 @@
 
 Requests have a Content-Length, are never compressed nor chunked, and redirects are not followed.
 
-Source: OpenADR 2.0b sections 9.1.5 to 9.1.9.
+Who listens has to be the VEN: before anything is sent, on new and on kept-alive connections, the certificate
+is compared with the one that is enrolled for it, and must not be expired, revoked or weak by now. What name
+leads to which address is settled when the connection is made, and only there is the address judged
+(:mod:`vtn_server.push_targets`).
+
+Source: OpenADR 2.0b sections 9.1.5 to 9.1.9 and 9.2.1.1.
 """
 
 from __future__ import annotations
 
-import ssl
+import socket
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import aiohttp
+from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
-__all__ = ["Answer", "PushHttp", "PushLimits"]
+from certs.peer import peer_of, refusal
+from certs.tls import ClientTls
+from vtn_server.push_targets import PushTargets
+
+__all__ = ["Answer", "Outbound", "PushHttp", "PushLimits", "WrongVen"]
 
 _HEADERS: Final = {"Content-Type": "application/xml"}
 _NOT_NEEDED: Final = ("User-Agent", "Accept", "Accept-Encoding")
+# aiohttp has no way to tell its connector for whom a connection is; one task posts one thing at a time.
+_WANTED: Final[ContextVar[str | None]] = ContextVar("fingerprint wanted", default=None)
+_FOUND: Final[ContextVar[bytes | None]] = ContextVar("certificate found", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +64,101 @@ class PushLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came back; ``status`` is None where nothing did."""
+    """What came back; ``status`` is None where nothing did.
+
+    Attributes:
+        certificate: The VEN's, as DER; None without TLS.
+    """
 
     status: int | None
     body: bytes = b""
     retry_after: str | None = None
     reason: str = ""
+    certificate: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbound:
+    """What holds for all connections to push VENs.
+
+    Attributes:
+        targets: Where they may lead.
+        tls: Our certificate, and the roots and revocation lists of VENs; None is plain HTTP, or https to a
+            server whose certificate is not ours to judge.
+        now: The wall clock, in which certificates live.
+    """
+
+    targets: PushTargets
+    tls: ClientTls | None
+    now: Callable[[], datetime]
+
+
+class WrongVen(aiohttp.ClientError):
+    """Whoever listens at the address is not the VEN."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections to VENs, and looks at each before it is used.
+
+    Args:
+        outbound: What holds for all of them.
+        limit: How many there may be.
+        keep_alive_s: How long an idle one is kept.
+    """
+
+    def __init__(self, outbound: Outbound, limit: int, keep_alive_s: float) -> None:
+        super().__init__(
+            limit=limit,
+            keepalive_timeout=keep_alive_s,
+            use_dns_cache=False,
+            socket_factory=self._socket,
+        )
+        self._outbound = outbound
+
+    def _socket(self, info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        reason = self._outbound.targets.refusal(str(address[0]), int(address[1]))
+        if reason is not None:
+            raise OSError(reason)
+        return socket.socket(family, kind, protocol)
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Return a connection to the VEN that is meant.
+
+        Raises:
+            WrongVen: if somebody else is at its end.
+        """
+        connection = await super().connect(req, traces, timeout)
+        try:
+            self._check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check(self, connection: Connection) -> None:
+        tls, wanted = self._outbound.tls, _WANTED.get()
+        if tls is None:
+            return
+        peer = peer_of(connection.transport)
+        if peer is None:
+            raise WrongVen("it has no certificate")
+        reason = refusal(peer, self._outbound.now(), tls.revoked)
+        if reason is not None:
+            raise WrongVen(reason)
+        if wanted is None or peer.fingerprint != wanted.upper():
+            raise WrongVen(f"{peer.fingerprint} is not the VEN's certificate (463)")
+        _FOUND.set(peer.der)
 
 
 class PushHttp:
     """The connections to all push VENs of one VTN."""
 
-    def __init__(self, limits: PushLimits, tls: ssl.SSLContext | None, max_bytes: int) -> None:
+    def __init__(self, limits: PushLimits, outbound: Outbound, max_bytes: int) -> None:
         self._limits = limits
-        self._tls = tls
+        self._outbound = outbound
         self._max_bytes = max_bytes
         self._http: aiohttp.ClientSession | None = None
 
@@ -70,24 +168,22 @@ class PushHttp:
         if http is not None:
             await http.close()
 
-    async def post(self, url: str, body: bytes) -> Answer:
+    async def post(self, url: str, body: bytes, fingerprint: str | None) -> Answer:
         """Return what came of an exchange; never raises.
 
         A kept-alive connection that turns out to be closed is replaced and the request repeated at once, one
         time: all operations are idempotent (section 9.1.4).
+
+        Args:
+            url: The VEN's service.
+            body: The message.
+            fingerprint: That of the VEN's certificate; without one nothing is sent over TLS.
         """
+        _WANTED.set(fingerprint)
+        _FOUND.set(None)
         for attempt in (1, 2):
             try:
-                async with self._client().post(
-                    URL(url), data=body, headers=_HEADERS, allow_redirects=False
-                ) as response:
-                    reply = await _limited(response, self._max_bytes)
-                    return Answer(
-                        status=response.status,
-                        body=reply,
-                        retry_after=response.headers.get("Retry-After"),
-                        reason=f"HTTP status {response.status}",
-                    )
+                return await self._once(url, body)
             except aiohttp.ServerDisconnectedError as err:
                 if attempt == 2:
                     return Answer(status=None, reason=f"{type(err).__name__}: {err}")
@@ -95,15 +191,28 @@ class PushHttp:
                 return Answer(status=None, reason=f"{type(err).__name__}: {err}")
         raise AssertionError("unreachable")
 
+    async def _once(self, url: str, body: bytes) -> Answer:
+        tls = self._outbound.tls
+        async with self._client().post(
+            URL(url),
+            data=body,
+            headers=_HEADERS,
+            allow_redirects=False,
+            ssl=True if tls is None else tls.context,
+        ) as response:
+            reply = await _limited(response, self._max_bytes)
+            return Answer(
+                status=response.status,
+                body=reply,
+                retry_after=response.headers.get("Retry-After"),
+                reason=f"HTTP status {response.status}",
+                certificate=_FOUND.get(),
+            )
+
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:
-            connector = aiohttp.TCPConnector(
-                limit=self._limits.exchanges,
-                keepalive_timeout=self._limits.keep_alive_s,
-                ssl=self._tls if self._tls is not None else True,
-            )
             self._http = aiohttp.ClientSession(
-                connector=connector,
+                connector=_Connector(self._outbound, self._limits.exchanges, self._limits.keep_alive_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_NOT_NEEDED,
                 timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),

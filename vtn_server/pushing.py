@@ -12,12 +12,15 @@ Rules:
 4. A status that says that repeating is pointless (400, 404, 405, 406, 410, 411, 413, 414, 415, 501) ends the
    message at once. So does ``max_push_deliveries`` without success. Either is kept in ``Ven.given_up``.
 5. The synchronous reply is handed to the handler that would take it from a pull VEN. A 200 without a body to
-   anything but events leaves the item in flight: a VEN may answer with a request of its own.
+   anything but events leaves the item in flight: a VEN may answer with a request of its own. But what is an
+   answer of ours, an oadrCreatedReport, is done with any 200.
 6. For a set of events an empty 200 is the transport's acknowledgement (G15), and so is an oadrResponse with a
    2xx code; an error code there ends the set. The VEN's opts come as its own oadrCreatedEvent, and an event
    that wants one is sent again after ``resend_after`` without it.
 7. What is in the outbox is durable, so is the number of its deliveries. After a restart what was in flight
    goes out again, and so does the set of events.
+8. A message is signed anew whenever it goes out, if it is to be signed (:mod:`.signing`). A synchronous reply
+   whose signature is wrong, or missing where there should be one, is no answer: the message goes out again.
 
 Source: OpenADR 2.0b sections 9.1.5 to 9.1.7; rules 309, 402, 405, 511; G15.
 """
@@ -29,11 +32,10 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Final
-from urllib.parse import urlsplit
 
 from schemas.oadr20b import model as m
 from schemas.oadr20b.enums import ServiceName
-from schemas.oadr20b.errors import InvalidData, InvalidId
+from schemas.oadr20b.errors import InvalidId
 from vtn_server import outbox
 from vtn_server.decision import Context, Delivery, Distribution, Reply, Sent, World
 from vtn_server.distribute import distribution, is_due
@@ -45,7 +47,6 @@ __all__ = [
     "Outcome",
     "Parcel",
     "adapted",
-    "check_address",
     "gave_up",
     "link_of",
     "next_due",
@@ -70,6 +71,7 @@ _KEPT_GIVEN_UP: Final = 50
 _SERVICES: Final[dict[type[m.AnyMessage], ServiceName]] = {
     m.RegisterReport: ServiceName.EI_REPORT,
     m.CreateReport: ServiceName.EI_REPORT,
+    m.CreatedReport: ServiceName.EI_REPORT,
     m.CancelReport: ServiceName.EI_REPORT,
     m.CancelPartyRegistration: ServiceName.EI_REGISTER_PARTY,
     m.RequestReregistration: ServiceName.EI_REGISTER_PARTY,
@@ -77,21 +79,6 @@ _SERVICES: Final[dict[type[m.AnyMessage], ServiceName]] = {
 
 
 # --- addresses ---------------------------------------------------------------------------------------------
-
-
-def check_address(address: str) -> None:
-    """Check the oadrTransportAddress of a push VEN.
-
-    Raises:
-        InvalidData: if it is not the http or https address of a host, without query and fragment.
-    """
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError as err:
-        raise InvalidData(f"the transport address is no URL: {err}") from err
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InvalidData("the transport address of a push VEN is an http or https URL")
 
 
 def url_of(address: str, service: ServiceName) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from schemas.oadr20b.enums import OptType, ResponseRequired
-from schemas.oadr20b.model import EventSignal, Target
+from schemas.oadr20b.model import EventBaseline, EventSignal, Target
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server.state import VenId
 
@@ -28,6 +28,7 @@ class EventDraft:
     Attributes:
         audience: The VENs it is sent to: routing data, not part of the message.
         target: The eiTarget of the message; empty is the VEN with all its resources.
+        baseline: What is expected of the VENs without the event; the same in every version.
     """
 
     event_id: str
@@ -45,6 +46,7 @@ class EventDraft:
     recovery: Duration | None = None
     test_event: str | None = None
     comment: str | None = None
+    baseline: EventBaseline | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

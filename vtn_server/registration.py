@@ -20,6 +20,7 @@ from schemas.oadr20b.model import (
     CanceledPartyRegistration,
     CancelPartyRegistration,
     CreatedPartyRegistration,
+    CreatedReport,
     CreatePartyRegistration,
     Profile,
     QueryRegistration,
@@ -29,11 +30,40 @@ from schemas.oadr20b.model import (
 )
 from vtn_server import outbox
 from vtn_server.decision import Context, Decision, Delivery, World, ok
-from vtn_server.pushing import check_address
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
+from vtn_server.signing import service_infos
 from vtn_server.state import PeerIdentity, Provision, Registration, Ven, VenId
 
-__all__ = ["authorise", "cancel", "canceled", "create", "profiles", "query", "response", "subject"]
+__all__ = [
+    "NotEnrolled",
+    "authorise",
+    "cancel",
+    "canceled",
+    "create",
+    "identified",
+    "profiles",
+    "query",
+    "response",
+    "subject",
+]
+
+
+class NotEnrolled(NotRegistered):
+    """A VEN for which no certificate is known, or that is not known at all.
+
+    Args:
+        ven_id: The VEN; None where nobody announced it.
+        ven_name: Its name, as far as there is one.
+    """
+
+    def __init__(self, ven_id: VenId | None, ven_name: str | None) -> None:
+        super().__init__(
+            f"nobody announced a VEN named {ven_name!r}"
+            if ven_id is None
+            else f"no certificate is enrolled for {ven_id}"
+        )
+        self.ven_id = ven_id
+        self.ven_name = ven_name
 
 
 def profiles() -> tuple[Profile, ...]:
@@ -41,48 +71,76 @@ def profiles() -> tuple[Profile, ...]:
     return (Profile(name=ProfileName.B, transports=(TransportName.SIMPLE_HTTP,)),)
 
 
+def identified(peer: PeerIdentity, settings: VtnSettings) -> None:
+    """Check that the transport knows who sent a message, whatever the message is.
+
+    Raises:
+        NotRegistered: if a certificate is what proves identity here, and there is none.
+    """
+    if peer.fingerprint is None and settings.identity is not Identity.CLAIMED:
+        raise NotRegistered("a client certificate is required")
+
+
 def authorise(provision: Provision, peer: PeerIdentity, settings: VtnSettings) -> None:
     """Check that the peer may speak for a VEN.
 
-    Without TLS there is no fingerprint and the venID in the message is trusted, unless the settings say
-    otherwise.
+    With ``Identity.CLAIMED`` a peer without certificate is believed to be the VEN that it says it is. In all
+    other cases the certificate decides.
 
     Raises:
         NotRegistered: if the peer's certificate is another VEN's, or missing where one is required, or the
             VEN was removed.
+        NotEnrolled: if no certificate is known for the VEN.
     """
     if provision.removed:
         raise NotRegistered(f"{provision.ven_id} was removed")
+    identified(peer, settings)
     if peer.fingerprint is None:
-        if settings.require_fingerprint:
-            raise NotRegistered("a client certificate is required")
         return
-    if provision.fingerprint is not None and provision.fingerprint.upper() != peer.fingerprint.upper():
+    if provision.fingerprint is None:
+        if settings.identity is not Identity.CLAIMED:
+            raise NotEnrolled(provision.ven_id, provision.ven_name)
+    elif provision.fingerprint.upper() != peer.fingerprint.upper():
         raise NotRegistered(f"the certificate is not that of {provision.ven_id}")
 
 
 def subject(message: CreatePartyRegistration, world: World, ctx: Context) -> Ven:
     """Return the VEN that wants to register: a provisioned one, or a new one under open enrolment.
 
+    Under open enrolment the first registration pins the peer's certificate: it becomes the VEN's, for good.
+
     Raises:
         InvalidId: if the venID is not one of ours (r400, r402).
-        NotRegistered: if nobody provisioned the name.
+        NotEnrolled: if nobody provisioned the name.
+        NotRegistered: if the certificate is another VEN's.
+        DeploymentError: if there are as many VENs as there may be.
     """
     if message.ven_id is not None:
         ven = world.ven(message.ven_id)
         if ven is None:
             raise InvalidId(f"no venID {message.ven_id}")
-        return ven
+        return _pinned(ven, world, ctx)
     ven = world.ven_named(message.ven_name) if message.ven_name else None
     if ven is not None:
-        return ven
+        return _pinned(ven, world, ctx)
     if not ctx.settings.open_enrolment:
-        raise NotRegistered(f"nobody announced a VEN named {message.ven_name!r}")
+        raise NotEnrolled(None, message.ven_name)
+    if world.ven_count() >= ctx.settings.max_vens:
+        raise DeploymentError("this VTN takes no more VENs")
     ven_id = VenId(ctx.new_id())
-    provision = Provision(
-        ven_id=ven_id, ven_name=message.ven_name or ven_id, fingerprint=ctx.peer.fingerprint
-    )
-    return Ven(ven_id=ven_id, provision=provision)
+    provision = Provision(ven_id=ven_id, ven_name=message.ven_name or ven_id)
+    return _pinned(Ven(ven_id=ven_id, provision=provision), world, ctx)
+
+
+def _pinned(ven: Ven, world: World, ctx: Context) -> Ven:
+    """Return the VEN with the peer's certificate, if it has none and may take that one."""
+    fingerprint = ctx.peer.fingerprint
+    if not ctx.settings.open_enrolment or fingerprint is None or ven.provision.fingerprint is not None:
+        return ven
+    holder = world.ven_with(fingerprint)
+    if holder is not None and holder.ven_id != ven.ven_id:
+        raise NotRegistered("the certificate is another VEN's")
+    return replace(ven, provision=replace(ven.provision, fingerprint=fingerprint))
 
 
 def query(message: QueryRegistration, world: World, ctx: Context) -> Decision:
@@ -93,6 +151,7 @@ def query(message: QueryRegistration, world: World, ctx: Context) -> Decision:
         vtn_id=ctx.settings.vtn_id,
         profiles=profiles(),
         poll_frequency=ctx.settings.poll_period,
+        service_infos=service_infos(ctx.settings),
     )
     return Decision(reply=reply)
 
@@ -134,7 +193,7 @@ def _check_push(message: CreatePartyRegistration, settings: VtnSettings) -> None
     """Check what only a push VEN says (r402).
 
     Raises:
-        DeploymentError: if this VTN does not push.
+        DeploymentError: if this VTN does not push, or not there.
         ComplianceError: if there is no transport address.
         InvalidData: if that is no http or https URL.
     """
@@ -142,7 +201,7 @@ def _check_push(message: CreatePartyRegistration, settings: VtnSettings) -> None
         raise DeploymentError("only the pull model is served")
     if not message.transport_address:
         raise ComplianceError("a push VEN says its transport address (r402)")
-    check_address(message.transport_address)
+    settings.push_targets.check(message.transport_address)
 
 
 def _again(message: CreatePartyRegistration, ven: Ven, ctx: Context) -> Decision:
@@ -154,6 +213,8 @@ def _again(message: CreatePartyRegistration, ven: Ven, ctx: Context) -> Decision
     registration = _registration(message, former.registration_id, ctx)
     after, _ = outbox.finish(ven, (RequestReregistration,), "", "200", ctx)
     after = replace(after, registration=registration)
+    if not outbox.is_push(after):
+        after = outbox.drop(after, (CreatedReport,))
     return Decision(
         reply=_created(message, after, registration, ctx), ven=after, notices=("registered again",)
     )
@@ -169,6 +230,7 @@ def _registration(message: CreatePartyRegistration, registration_id: str, ctx: C
         xml_signature=message.xml_signature,
         http_pull_model=message.http_pull_model is not False,
         at=ctx.now,
+        signs=message.xml_signature and ctx.signed,
     )
 
 
@@ -182,6 +244,7 @@ def _created(
         vtn_id=ctx.settings.vtn_id,
         profiles=profiles(),
         poll_frequency=ctx.settings.poll_period,
+        service_infos=service_infos(ctx.settings),
     )
 
 
@@ -195,14 +258,20 @@ def cancel(message: CancelPartyRegistration, ven: Ven, world: World, ctx: Contex
 
     Raises:
         InvalidId: if the registrationID is not in force.
+        NotRegistered: if there is no registration, unless it was this one and the VEN only asks again.
     """
     del world, ctx
-    if ven.registration is None or ven.registration.registration_id != message.registration_id:
-        raise InvalidId(f"registration {message.registration_id} is not in force")
     reply = CanceledPartyRegistration(
         response=ok(message.request_id), registration_id=message.registration_id, ven_id=ven.ven_id
     )
-    return Decision(reply=reply, ven=_wiped(ven), delivery=Delivery(), notices=("registration cancelled",))
+    if ven.registration is None:
+        if ven.ended != message.registration_id:
+            raise NotRegistered(f"{ven.ven_id} is not registered")
+        return Decision(reply=reply)
+    if ven.registration.registration_id != message.registration_id:
+        raise InvalidId(f"registration {message.registration_id} is not in force")
+    after = replace(_wiped(ven), ended=message.registration_id)
+    return Decision(reply=reply, ven=after, delivery=Delivery(), notices=("registration cancelled",))
 
 
 def canceled(message: CanceledPartyRegistration, ven: Ven, world: World, ctx: Context) -> Decision:

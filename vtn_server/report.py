@@ -133,17 +133,24 @@ def register_report(message: RegisterReport, ven: Ven, world: World, ctx: Contex
 
 
 def registered_report(message: RegisteredReport, ven: Ven, world: World, ctx: Context) -> Decision:
-    """Take the answer to our metadata; requests on its back are served as an oadrCreateReport's (r344)."""
+    """Take the answer to our metadata; requests on its back are served as an oadrCreateReport's (r344).
+
+    A push VEN gets the oadrCreatedReport that belongs to them before what it asked for. A pull VEN cannot: no
+    poll may bring that message; the oadrResponse has to do.
+    """
     del world
     code, request_id = message.response.code, message.response.request_id
-    after, _ = outbox.finish(ven, (RegisterReport,), request_id, code, ctx)
-    response = ok(request_id)
-    code = OK
+    before, _ = outbox.finish(ven, (RegisterReport,), request_id, code, ctx)
+    after, response, code = before, ok(request_id), OK
     for each in message.requests:
         try:
             after = _metadata_again(after, each, ctx)
         except ApplicationError as err:  # our metadata has been answered all the same
             response, code = failed(err, request_id), err.code
+    if message.requests and outbox.is_push(ven):
+        created = CreatedReport(response=response, pending=_owed(after), ven_id=ven.ven_id)
+        queued = outbox.enqueue(before, created, ctx.new_id).outbox
+        after = replace(after, outbox=(*queued, *after.outbox[len(before.outbox) :]))
     reply = Response(response=response, ven_id=ven.ven_id)
     return Decision(reply=reply, ven=None if after is ven else after, code=code)
 

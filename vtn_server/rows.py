@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 from schemas.oadr20b.model import ResourceStatus
 from schemas.oadr20b.xmltypes import Duration
-from vtn_server.decision import SaveOpt
+from vtn_server.decision import SaveNonce, SaveOpt
 from vtn_server.event import over_at
 from vtn_server.jsonform import JsonForm
 from vtn_server.records import EventDraft, EventOpt, EventRecord, EventVersion
@@ -91,6 +91,16 @@ class RowForms:
     def opt(self, event_id: str, ven_id: str, body: str) -> SaveOpt:
         """Return an answer."""
         return SaveOpt(event_id=event_id, ven_id=VenId(ven_id), opt=self._opts.loads(body))
+
+    @staticmethod
+    def nonce_row(write: SaveNonce) -> RowValues:
+        """Return the row of a nonce."""
+        return {"nonce": write.nonce, "signed_at": moment_text(write.signed_at)}
+
+    @staticmethod
+    def nonce(nonce: str, signed_at: str) -> SaveNonce:
+        """Return a nonce."""
+        return SaveNonce(nonce=nonce, signed_at=datetime.fromisoformat(signed_at))
 
     def reading_row(self, reading: Reading) -> RowValues:
         """Return the row of a reading."""

@@ -8,6 +8,8 @@ Rules:
 3. A reply leaves only after its writes are durable. If a commit fails, memory and store may differ, so the
    service answers 503 from then on; a new start reloads.
 4. Any bytes get a status; nothing raises.
+5. A signature is verified, and its nonce durable, before its message is looked at. A message that is not
+   believed changes nothing and gets status 403 without a body (r514).
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
-from schemas.oadr20b import wire
+from certs.envelope import Opened
+from certs.xmldsig import Signer
 from schemas.oadr20b.enums import ServiceName
 from schemas.oadr20b.errors import (
     ApplicationError,
@@ -27,18 +30,22 @@ from schemas.oadr20b.errors import (
     InvalidId,
     NotRecognised,
     NotRegistered,
+    SecurityError,
     WireError,
 )
-from schemas.oadr20b.model import AnyMessage, CreatedEvent, CreatePartyRegistration
+from schemas.oadr20b.model import AnyMessage, CreatePartyRegistration
 from vtn_server import distribute
-from vtn_server.decision import OK, Context, Decision, Distribution, Reply, SaveEvent, SaveVen, Write
+from vtn_server.after_reply import settled
+from vtn_server.decision import OK, Context, Decision, Distribution, Reply, SaveVen, Write, audience_of
 from vtn_server.dispatch import Needs, Row, row_of
-from vtn_server.encoder import Encoder
 from vtn_server.exchange import Exchange
-from vtn_server.registration import authorise, subject
+from vtn_server.mail import Mail, wall_time
+from vtn_server.refusal_log import log_refusal
+from vtn_server.registration import authorise, identified, subject
 from vtn_server.replies import Refusal, ven_id_of
 from vtn_server.rulewatch import watched
 from vtn_server.settings import ReportPlan, VtnSettings, no_reports
+from vtn_server.signing import check_signed
 from vtn_server.state import PeerIdentity, Ven, VenId
 from vtn_server.stats import Stats, Tally
 from vtn_server.store import Store, StoreError, StoreFailed
@@ -59,6 +66,11 @@ class VtnService:
         new_id: Makes ids that are unique in this VTN.
         report_plan: Which reports to ask of a VEN that announces its metadata.
         on_exchange: Called after each request that was answered.
+        signer: Signs what leaves; needed unless the settings want no signatures.
+        wall: The wall clock, in which certificates live.
+
+    Raises:
+        ValueError: if the settings want signatures, and there is nothing to sign with.
     """
 
     def __init__(
@@ -71,6 +83,8 @@ class VtnService:
         new_id: Callable[[], str],
         report_plan: ReportPlan = no_reports,
         on_exchange: Callable[[Exchange], None] | None = None,
+        signer: Signer | None = None,
+        wall: Callable[[], datetime] = wall_time,
     ) -> None:
         self.settings: Final = settings
         self.memory: Final = memory
@@ -78,14 +92,14 @@ class VtnService:
         self.now: Final = now
         self._new_id: Final = new_id
         self._report_plan: Final = report_plan
-        self._encoder: Final = Encoder()
+        self.mail: Final = Mail(settings, store, now=now, new_id=new_id, signer=signer, wall=wall)
         self._tally: Final = Tally()
         self._on_exchange: Final = watched(settings.check_rules, self._tally.rule_violations, on_exchange)
         self._locks: Final[dict[str, asyncio.Lock]] = {}
-        self._settling: Final[set[asyncio.Task[None]]] = set()
+        self._settling: Final[set[asyncio.Task[Sequence[Write]]]] = set()
         self._broken = False
         self.on_work: Callable[[VenId], None] | None = None
-        """Told after each commit whose VENs may have something to get; for a transport that pushes."""
+        """Told after each commit, and after the reply, whose VENs may have something to get."""
 
     @classmethod
     async def start(
@@ -97,10 +111,12 @@ class VtnService:
         new_id: Callable[[], str],
         report_plan: ReportPlan = no_reports,
         on_exchange: Callable[[Exchange], None] | None = None,
+        signer: Signer | None = None,
+        wall: Callable[[], datetime] = wall_time,
     ) -> VtnService:
         """Return a VTN that goes on where its store says it stopped."""
         present = now()
-        memory = Memory(await store.load(over_by(present, settings)), present)
+        memory = Memory(await store.load(settings.over_by(present)), present)
         return cls(
             settings,
             store,
@@ -109,6 +125,8 @@ class VtnService:
             new_id=new_id,
             report_plan=report_plan,
             on_exchange=on_exchange,
+            signer=signer,
+            wall=wall,
         )
 
     @property
@@ -123,6 +141,10 @@ class VtnService:
     def count_http_error(self, status: int) -> None:
         """Count a request the transport refused."""
         self._tally.http_errors[str(status)] += 1
+
+    def count_closed(self, why: str) -> None:
+        """Count a connection the transport refused or cut off."""
+        self._tally.closed[why] += 1
 
     async def close(self) -> None:
         """Finish what is under way; the store stays open, it belongs to whoever made it."""
@@ -139,16 +161,18 @@ class VtnService:
             status, reply = 503, b""
         else:
             try:
-                message = wire.read(
-                    body, max_bytes=self.settings.max_bytes, bare_root=self.settings.accept_bare_root
-                )
-                status, reply = 200, await self._answer(message, peer, service)
+                opened = await self.open(body, peer)
+                message = opened.message
+                status, reply = 200, await self._answer(opened, peer, service)
             except WireError as err:
                 if message is not None:  # the fault is in our reply
                     status, reply = 500, self._unexpected()
                 else:
                     _LOG.info("refused a body: %s", err)
                     status, reply = err.http_status, b""
+            except SecurityError as err:
+                _LOG.warning("refused a message from %s: %s", peer.fingerprint, err)
+                status, reply = err.http_status, b""
             except StoreError:
                 _LOG.exception("the store failed; this VTN serves nothing more")
                 status, reply = 503, b""
@@ -170,23 +194,33 @@ class VtnService:
             )
         return status, reply
 
+    async def open(self, body: bytes, peer: PeerIdentity) -> Opened:
+        """Return the message in a body; see :meth:`vtn_server.mail.Mail.open` for the errors."""
+        try:
+            return await self.mail.open(body, peer)
+        except StoreError:
+            self._broken = True
+            raise
+
     def _unexpected(self) -> bytes:
         """Log the exception at hand; return the reference by which a peer can ask about it."""
         reference = self._new_id()
         _LOG.exception("unexpected, reference %s", reference)
         return f"reference {reference}".encode()
 
-    async def _answer(self, message: AnyMessage, peer: PeerIdentity, service: ServiceName) -> bytes:
+    async def _answer(self, opened: Opened, peer: PeerIdentity, service: ServiceName) -> bytes:
+        message = opened.message
         self._tally.messages_in[type(message).__name__] += 1
-        self._count_peer_errors(message)
+        self._tally.count_answers(message)
         row = row_of(message)
-        ctx = self.context(peer)
+        ctx = self.context(peer, signed=opened.signed)
         try:
             if service not in row.services:
                 raise NotRecognised(f"{type(message).__name__} does not belong to {service}")
             decision = await self._serve(message, row, ctx)
             reply, code = decision.reply, decision.code
         except ApplicationError as err:
+            log_refusal(err, peer)
             refusal = Refusal(error=err, vtn_id=self.settings.vtn_id, fresh_id=self._new_id())
             reply, code = row.refusal(message, refusal), err.code
         if code != OK:
@@ -194,29 +228,19 @@ class VtnService:
             _LOG.info("answered %s with %s", type(message).__name__, code)
         name = "DistributeEvent" if isinstance(reply, Distribution) else type(reply).__name__
         self._tally.messages_out[name] += 1
-        return self.encode(reply)
+        return self.mail.encode(reply, signed=opened.signed)
 
-    def encode(self, message: Reply) -> bytes:
-        """Return a message of ours as a body.
-
-        Raises:
-            WireError: if it cannot be written, or is not valid where the settings want that checked.
-        """
-        body = self._encoder.encode(message)
-        if self.settings.validate_outgoing:
-            wire.parse(body)
-        return body
-
-    async def take_reply(self, message: AnyMessage, peer: PeerIdentity) -> None:
+    async def take_reply(self, message: AnyMessage, peer: PeerIdentity, *, signed: bool = False) -> None:
         """Take a VEN's synchronous answer to what was pushed to it, as if it had come by POST.
 
         Raises:
             ApplicationError: if it would be refused.
+            NotSigned: if it should be signed.
             StoreError: if it cannot be made durable.
         """
         self._tally.messages_in[type(message).__name__] += 1
-        self._count_peer_errors(message)
-        await self._serve(message, row_of(message), self.context(peer))
+        self._tally.count_answers(message)
+        await self._serve(message, row_of(message), self.context(peer, signed=signed))
 
     def note_push(self, name: str, exchange: Exchange) -> None:
         """Count an exchange that we began, and show it to whoever keeps a log."""
@@ -228,12 +252,13 @@ class VtnService:
 
     async def _serve(self, message: AnyMessage, row: Row[AnyMessage], ctx: Context) -> Decision:
         """Decide under the VEN's lock, and return when the decision is durable."""
+        identified(ctx.peer, self.settings)
         if row.handler is None:
             raise NotRecognised(f"{type(message).__name__} is what a VTN sends")
         if row.needs is Needs.NOBODY:
             return row.handler(message, None, self.memory, ctx)
         key, lock = await self._lock_for(message)
-        settling: asyncio.Task[None] | None = None
+        settling: asyncio.Task[Sequence[Write]] | None = None
         try:
             ven = self._sender(message, row.needs, ctx)
             decision = row.handler(message, ven, self.memory, ctx)
@@ -242,16 +267,17 @@ class VtnService:
             if settling is None:
                 lock.release()
         if settling is not None:
-            await asyncio.shield(settling)
+            await settled(settling, self._tell)
         for notice in decision.notices:
             _LOG.info("%s: %s", key, notice, extra={"ven_id": key})
         return decision
 
-    def context(self, peer: PeerIdentity) -> Context:
+    def context(self, peer: PeerIdentity, *, signed: bool = False) -> Context:
         """Return the circumstances of a decision made now."""
         return Context(
             now=self.now(),
             peer=peer,
+            signed=signed,
             new_id=self._new_id,
             settings=self.settings,
             report_plan=self._report_plan,
@@ -293,6 +319,7 @@ class VtnService:
             ComplianceError: if the message does not say (r508).
             InvalidId: if it names a VEN we do not know.
             NotRegistered: if the peer may not speak for it, or it is not registered where it must be.
+            NotSigned: if it signs, but did not sign this one.
         """
         if isinstance(message, CreatePartyRegistration):
             ven = subject(message, self.memory, ctx)
@@ -305,6 +332,7 @@ class VtnService:
                 raise InvalidId(f"no venID {ven_id}")
             ven = found
         authorise(ven.provision, ctx.peer, self.settings)
+        check_signed(ven, signed=ctx.signed, settings=self.settings)
         if needs is Needs.REGISTERED and ven.registration is None:
             raise NotRegistered(f"{ven.ven_id} is not registered")
         delivery = self.memory.delivery(ven.ven_id)
@@ -315,12 +343,15 @@ class VtnService:
 
     # --- durability ----------------------------------------------------------------------------------------
 
-    def _settle(self, decision: Decision, ven: Ven, lock: asyncio.Lock) -> asyncio.Task[None] | None:
+    def _settle(
+        self, decision: Decision, ven: Ven, lock: asyncio.Lock
+    ) -> asyncio.Task[Sequence[Write]] | None:
         """Apply a decision; return the task that commits it and then frees the lock, if it has writes."""
         changed = decision.ven
         writes = decision.writes
         if changed is not None and changed is not ven:
             writes = (SaveVen(ven=replace(changed, version=ven.version + 1)), *writes)
+            self.memory.reserve(changed)
         if decision.delivery is not None:
             self.memory.set_delivery(ven.ven_id, decision.delivery)  # at once: an event may change meanwhile
         if isinstance(decision.reply, Distribution):
@@ -328,21 +359,21 @@ class VtnService:
         if not writes:
             return None
 
-        async def settle() -> None:
+        async def settle() -> Sequence[Write]:
             try:
-                await self._commit(writes)
+                return await self._commit(writes)
             finally:
                 lock.release()
 
         return self._spawn(settle())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, Sequence[Write]]) -> asyncio.Task[Sequence[Write]]:
         task = asyncio.get_running_loop().create_task(work)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return task
 
-    async def _commit(self, writes: Sequence[Write]) -> None:
+    async def _commit(self, writes: Sequence[Write]) -> Sequence[Write]:
         if self._broken:
             raise StoreFailed("an earlier commit failed")
         try:
@@ -351,41 +382,18 @@ class VtnService:
             self._broken = True
             raise
         self.memory.apply(writes)
+        return writes
+
+    def _tell(self, writes: Sequence[Write]) -> None:
         if self.on_work is not None:
             for ven_id in audience_of(writes):
                 self.on_work(ven_id)
 
     async def write(self, writes: Sequence[Write]) -> None:
         """Commit and apply writes an operator asks for; never half done, even if the caller is cancelled."""
-        await asyncio.shield(self._spawn(self._commit(writes)))
 
-    def _count_peer_errors(self, message: AnyMessage) -> None:
-        response = getattr(message, "response", None)
-        if response is not None and not response.code.startswith("2"):
-            self._tally.peer_errors[response.code] += 1
-        if isinstance(message, CreatedEvent):
-            for answer in message.event_responses or ():
-                if not answer.code.startswith("2"):
-                    self._tally.peer_errors[answer.code] += 1
+        async def work() -> Sequence[Write]:
+            self._tell(await self._commit(writes))
+            return writes
 
-
-def audience_of(writes: Sequence[Write]) -> tuple[VenId, ...]:
-    """Return the VENs some writes are about, each once."""
-    found: dict[VenId, None] = {}
-    for write in writes:
-        match write:
-            case SaveVen(ven=ven):
-                found[ven.ven_id] = None
-            case SaveEvent(record=record):
-                found.update(dict.fromkeys(record.audience))
-            case _:
-                pass  # answers and data make no work
-    return tuple(found)
-
-
-def over_by(now: datetime, settings: VtnSettings) -> datetime:
-    """Return the instant by which an event must have been over to leave memory."""
-    try:
-        return now - settings.keep_completed
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
+        await asyncio.shield(self._spawn(work()))

@@ -11,14 +11,15 @@ from sqlmodel import col, select
 
 from vtn_server.rows import moment_text
 from vtn_server.store import Pruned
-from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, ReadingRow
+from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow
 
-__all__ = ["STEPS", "Step"]
+__all__ = ["STEPS", "Step", "forget_nonces"]
 
 Step: TypeAlias = Callable[[Connection, datetime | None, datetime | None], Pruned]
 
 _READINGS: Final = 2000
 _EVENTS: Final = 200
+_NONCES: Final = 2000
 
 
 def _readings(
@@ -75,6 +76,13 @@ def _opts(connection: Connection, readings_before: datetime | None, events_befor
     kept = select(EventRow.event_id)
     done = connection.execute(delete(EventOptRow).where(col(EventOptRow.event_id).not_in(kept)))
     return Pruned(opts=done.rowcount)
+
+
+def forget_nonces(signed_before: datetime, connection: Connection) -> bool:
+    """Delete a portion of the nonces that were signed before an instant; return whether there may be more."""
+    old = select(NonceRow.nonce).where(NonceRow.signed_at < moment_text(signed_before)).limit(_NONCES)
+    done = connection.execute(delete(NonceRow).where(col(NonceRow.nonce).in_(old)))
+    return done.rowcount == _NONCES
 
 
 STEPS: Final[tuple[Step, ...]] = (_readings, _events, _opts)

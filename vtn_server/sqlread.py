@@ -8,15 +8,16 @@ from datetime import datetime
 from sqlalchemy import Connection
 from sqlmodel import col, select
 
-from vtn_server.decision import SaveOpt
+from vtn_server.decision import SaveNonce, SaveOpt
 from vtn_server.records import EventRecord, EventVersion
 from vtn_server.rows import RowForms, moment_text
 from vtn_server.state import Reading, Ven, VenId
 from vtn_server.store import Snapshot
-from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, ReadingRow, VenRow
+from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow, VenRow
 
 __all__ = [
     "all_events",
+    "all_nonces",
     "all_opts",
     "all_readings",
     "all_vens",
@@ -24,6 +25,8 @@ __all__ = [
     "one_event",
     "readings_between",
     "snapshot",
+    "some_events",
+    "some_opts",
 ]
 
 _CHUNK = 1000
@@ -74,6 +77,13 @@ def all_readings(connection: Connection, forms: RowForms) -> Iterator[Reading]:
         yield forms.reading(row)
 
 
+def all_nonces(connection: Connection, forms: RowForms) -> Iterator[SaveNonce]:
+    """Yield every nonce, without holding all of them in memory."""
+    query = select(NonceRow.nonce, NonceRow.signed_at).order_by(NonceRow.nonce)
+    for row in connection.execute(query, execution_options={"yield_per": _CHUNK}):
+        yield forms.nonce(*row)
+
+
 def snapshot(connection: Connection, forms: RowForms, over_after: datetime) -> Snapshot:
     """Return what a VTN starts with."""
     return Snapshot(
@@ -93,6 +103,38 @@ def one_event(connection: Connection, forms: RowForms, event_id: str) -> EventRe
     ).scalars()
     history = tuple(forms.version(each) for each in versions)
     return None if body is None else forms.record(body, history)
+
+
+def some_events(connection: Connection, forms: RowForms, event_ids: tuple[str, ...]) -> Iterator[EventRecord]:
+    """Yield those of some events that are stored, with all their versions, by eventID."""
+    for ids in _portions(event_ids):
+        history: dict[str, list[EventVersion]] = {}
+        versions = select(EventVersionRow.event_id, EventVersionRow.body).where(
+            col(EventVersionRow.event_id).in_(ids)
+        )
+        for event_id, body in connection.execute(
+            versions.order_by(EventVersionRow.event_id, col(EventVersionRow.modification_number))
+        ):
+            history.setdefault(event_id, []).append(forms.version(body))
+        events = select(EventRow.event_id, EventRow.body).where(col(EventRow.event_id).in_(ids))
+        for event_id, body in connection.execute(events.order_by(EventRow.event_id)):
+            yield forms.record(body, tuple(history.pop(event_id)))
+
+
+def some_opts(connection: Connection, forms: RowForms, event_ids: tuple[str, ...]) -> Iterator[SaveOpt]:
+    """Yield the answers to some events, by eventID and venID."""
+    for ids in _portions(event_ids):
+        query = select(EventOptRow.event_id, EventOptRow.ven_id, EventOptRow.body)
+        query = query.where(col(EventOptRow.event_id).in_(ids))
+        for row in connection.execute(query.order_by(EventOptRow.event_id, EventOptRow.ven_id)):
+            yield forms.opt(*row)
+
+
+def _portions(event_ids: tuple[str, ...]) -> Iterator[list[str]]:
+    """Yield the ids in order, few enough at a time for a statement's parameters."""
+    ids = sorted(set(event_ids))
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
 
 
 def known_events(connection: Connection, event_ids: tuple[str, ...]) -> frozenset[str]:

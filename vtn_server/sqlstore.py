@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +18,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from vtn_server import sqlprune, sqlread
-from vtn_server.commits import GroupCommit
+from vtn_server.commits import Batch, GroupCommit
 from vtn_server.database import Database
-from vtn_server.decision import Write
+from vtn_server.decision import SaveNonce, SaveOpt, Write
 from vtn_server.jsonform import NotStorable
 from vtn_server.records import EventRecord
 from vtn_server.rows import RowForms
@@ -59,6 +60,7 @@ class SqlStore:
         self._reader = ThreadPoolExecutor(1, "store-read")
         self._group = GroupCommit(self._write, self._writer)
         self._forms = RowForms()
+        self._remembering: set[str] = set()
 
     @property
     def commits(self) -> int:
@@ -68,6 +70,23 @@ class SqlStore:
     async def commit(self, writes: Sequence[Write]) -> None:
         """Return when the writes are durable; see :class:`vtn_server.store.Store`."""
         await self._group.commit(writes)
+
+    async def remember(self, nonce: str, timestamp: datetime) -> bool:
+        """Return whether a nonce is new; see :class:`vtn_server.store.Store`."""
+        if nonce in self._remembering:
+            return False  # the table decides between transactions, not within one
+        self._remembering.add(nonce)
+        try:
+            known = await self._group.commit((SaveNonce(nonce=nonce, signed_at=timestamp),))
+        finally:
+            self._remembering.discard(nonce)
+        return nonce not in known
+
+    async def forget_nonces(self, signed_before: datetime) -> None:
+        """Delete old nonces; see :class:`vtn_server.store.Store`."""
+        more = True
+        while more:  # in portions, so that commits get their turn in between
+            more = await self._delete(partial(sqlprune.forget_nonces, signed_before))
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
@@ -81,10 +100,10 @@ class SqlStore:
 
     # --- writing, in the writer's thread -------------------------------------------------------------------
 
-    def _write(self, writes: Sequence[Write]) -> None:
+    def _write(self, writes: Batch) -> frozenset[str]:
         try:
             with self._database.engine.begin() as connection:
-                write_all(connection, self._forms, writes)
+                return write_all(connection, self._forms, writes)
         except (SQLAlchemyError, NotStorable) as err:
             raise StoreFailed(f"commit failed: {err}") from err
 
@@ -94,18 +113,17 @@ class SqlStore:
         for step in sqlprune.STEPS:
             more = True
             while more:  # in portions, so that commits get their turn in between
-                some = await asyncio.get_running_loop().run_in_executor(
-                    self._writer, self._prune, step, readings_before, events_before
-                )
+                some = await self._delete(partial(_pruned, step, readings_before, events_before))
                 gone, more = gone + some, some != Pruned()
         return gone
 
-    def _prune(
-        self, step: sqlprune.Step, readings_before: datetime | None, events_before: datetime | None
-    ) -> Pruned:
+    async def _delete(self, step: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._deleted, step)
+
+    def _deleted(self, step: Callable[[Connection], T]) -> T:
         try:
             with self._database.engine.begin() as connection:
-                return step(connection, readings_before, events_before)
+                return step(connection)
         except SQLAlchemyError as err:
             raise StoreUnavailable(f"not pruned: {err}") from err
 
@@ -129,6 +147,16 @@ class SqlStore:
         """Return an event with all its versions, however old."""
         return await self._ask(lambda connection: sqlread.one_event(connection, self._forms, event_id))
 
+    async def events(self, event_ids: Sequence[str]) -> tuple[EventRecord, ...]:
+        """Return those of some events that are stored, with all their versions, by eventID."""
+        ids = tuple(event_ids)
+        return await self._ask(lambda connection: tuple(sqlread.some_events(connection, self._forms, ids)))
+
+    async def opts(self, event_ids: Sequence[str]) -> tuple[SaveOpt, ...]:
+        """Return the stored answers to some events, by eventID and venID."""
+        ids = tuple(event_ids)
+        return await self._ask(lambda connection: tuple(sqlread.some_opts(connection, self._forms, ids)))
+
     async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:
         """Return which of some events are stored, however old."""
         return await self._ask(lambda connection: sqlread.known_events(connection, tuple(event_ids)))
@@ -142,3 +170,12 @@ class SqlStore:
                 connection, self._forms, report_specifier_id, start, end, ven_id
             )
         )
+
+
+def _pruned(
+    step: sqlprune.Step,
+    readings_before: datetime | None,
+    events_before: datetime | None,
+    connection: Connection,
+) -> Pruned:
+    return step(connection, readings_before, events_before)

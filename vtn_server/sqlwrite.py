@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Executable, bindparam, insert, update
 from sqlmodel import col
 
-from vtn_server.decision import AddReadings, SaveEvent, SaveOpt, SaveVen, Write
-from vtn_server.dialects import insert_unless_there, upsert
+from vtn_server.decision import AddReadings, SaveEvent, SaveNonce, SaveOpt, SaveVen, Write
+from vtn_server.dialects import insert_and_tell, insert_unless_there, upsert
 from vtn_server.rows import RowForms, RowValues
 from vtn_server.store import StoreConflict
-from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, ReadingRow, VenRow
+from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow, VenRow
 
 __all__ = ["write_all"]
 
@@ -27,14 +27,19 @@ _NEXT_EVENT = (
 )
 
 
-def write_all(connection: Connection, forms: RowForms, writes: Sequence[Write]) -> None:
-    """Write everything, each kind of row at once.
+def write_all(connection: Connection, forms: RowForms, writes: Sequence[Write | SaveNonce]) -> frozenset[str]:
+    """Write everything, each kind of row at once; return the nonces that were there already.
 
-    An aggregate is written only over the version before it; of a new one there must be none.
+    An aggregate is written only over the version before it; of a new one there must be none. No nonce may
+    be among the writes twice.
 
     Raises:
         StoreConflict: if somebody else has written an aggregate meanwhile; roll back then.
     """
+    nonces = [each for each in writes if isinstance(each, SaveNonce)]
+    known = _nonces(connection, forms, nonces) if nonces else frozenset()
+    if len(nonces) == len(writes):
+        return known
     vens = [(each.ven.version, forms.ven_row(each.ven)) for each in writes if isinstance(each, SaveVen)]
     new_vens = [row for version, row in vens if version == 1]
     _exactly(connection, insert_unless_there(connection, VenRow), new_vens, "ven_id")
@@ -53,6 +58,14 @@ def write_all(connection: Connection, forms: RowForms, writes: Sequence[Write]) 
     added = (each.readings for each in writes if isinstance(each, AddReadings))
     readings = [forms.reading_row(each) for some in added for each in some]
     _execute(connection, upsert(connection, ReadingRow), readings)
+    return known
+
+
+def _nonces(connection: Connection, forms: RowForms, nonces: Sequence[SaveNonce]) -> frozenset[str]:
+    """Write nonces; return those that were there. Sorted, so that two processes do not wait crosswise."""
+    rows = [forms.nonce_row(each) for each in sorted(nonces, key=lambda each: each.nonce)]
+    new = insert_and_tell(connection, NonceRow, rows)
+    return frozenset(each.nonce for each in nonces) - new
 
 
 def _next(row: RowValues, key: str) -> RowValues:

@@ -17,6 +17,7 @@ from schemas.oadr20b.enums import OptType, ProfileName, TransportName
 from schemas.oadr20b.model import (
     CancelPartyRegistration,
     CancelReport,
+    CreatedReport,
     CreateReport,
     Period,
     RegisterReport,
@@ -26,6 +27,7 @@ from schemas.oadr20b.model import (
     ResourceStatus,
     Target,
 )
+from schemas.oadr20b.uris import is_among
 from schemas.oadr20b.xmltypes import Duration
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "Taken",
     "Ven",
     "VenId",
+    "takes_part",
 ]
 
 VenId = NewType("VenId", str)
@@ -57,10 +60,12 @@ class PeerIdentity:
     Attributes:
         fingerprint: That of the client's certificate; None without TLS.
         connection: A name of the connection, different for every connection of the process.
+        certificate: The certificate as DER; XML signatures of this peer are verified with its key.
     """
 
     fingerprint: str | None = None
     connection: str = ""
+    certificate: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,8 @@ class Provision:
     """A VEN known in advance.
 
     Attributes:
+        fingerprint: That of its certificate, upper case; None until one is enrolled.
+        market_contexts: Those it takes part in; empty is all. It gets no event of another one.
         removed: The operator wants nothing more to do with it; what it did stays on record.
     """
 
@@ -80,9 +87,19 @@ class Provision:
     removed: bool = False
 
 
+def takes_part(provision: Provision, market_context: str) -> bool:
+    """Return whether a VEN takes part in a market context; one without any takes part in all (r48, r512)."""
+    return not provision.market_contexts or is_among(market_context, provision.market_contexts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A registration in force (r402, r403)."""
+    """A registration in force (r402, r403).
+
+    Attributes:
+        xml_signature: What the VEN said of itself.
+        signs: It said so in a message that it had signed, and is held to it; see :mod:`vtn_server.signing`.
+    """
 
     registration_id: str
     profile_name: ProfileName
@@ -92,6 +109,7 @@ class Registration:
     xml_signature: bool
     http_pull_model: bool
     at: datetime
+    signs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +182,15 @@ class Schedule:
 
 
 Queued: TypeAlias = (
-    RegisterReport | CreateReport | CancelReport | CancelPartyRegistration | RequestReregistration
+    RegisterReport
+    | CreateReport
+    | CreatedReport
+    | CancelReport
+    | CancelPartyRegistration
+    | RequestReregistration
 )
-"""What can wait for a poll. Events do not: what is due follows from the events themselves."""
+"""What can wait for a poll; an oadrCreatedReport waits to be pushed only, for no poll may bring it. Events do
+not wait: what is due follows from the events themselves."""
 
 
 class ItemState(StrEnum):
@@ -208,6 +232,7 @@ class Ven:
         metadata_at: When that came; None before the first.
         requests: Our report requests to the VEN.
         opt_ids: Every optID of a schedule ever sent and not cancelled, newest last (r211).
+        ended: The registrationID the VEN cancelled last, until it registers anew: it may repeat that.
     """
 
     ven_id: VenId
@@ -221,6 +246,7 @@ class Ven:
     opt_ids: tuple[str, ...] = ()
     outbox: tuple[OutboxItem, ...] = ()
     given_up: tuple[GivenUp, ...] = ()
+    ended: str | None = None
 
     def request(self, report_request_id: str) -> RequestedReport | None:
         """Return our report request of that id."""

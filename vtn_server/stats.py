@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from schemas.oadr20b.model import AnyMessage, CreatedEvent
+
 __all__ = ["Counts", "Stats", "Tally"]
 
 Counts = tuple[tuple[str, int], ...]
@@ -21,6 +23,7 @@ class Stats:
         application_errors: Error codes we answered.
         peer_errors: Error codes VENs answered to us, in eiResponse or eventResponse.
         http_errors: HTTP statuses other than 200.
+        closed: Connections that were refused or cut off, by reason; see :mod:`certs.connections`.
         rule_violations: Breaches of the profile's rules by number, where the settings want them checked.
     """
 
@@ -29,6 +32,7 @@ class Stats:
     application_errors: Counts = ()
     peer_errors: Counts = ()
     http_errors: Counts = ()
+    closed: Counts = ()
     rule_violations: Counts = ()
     bytes_in: int = 0
     bytes_out: int = 0
@@ -54,9 +58,20 @@ class Tally:
         self.application_errors: Counter[str] = Counter()
         self.peer_errors: Counter[str] = Counter()
         self.http_errors: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
         self.rule_violations: Counter[str] = Counter()
         self.bytes_in = 0
         self.bytes_out = 0
+
+    def count_answers(self, message: AnyMessage) -> None:
+        """Count the errors that a VEN answers to us."""
+        response = getattr(message, "response", None)
+        codes = [] if response is None else [response.code]
+        if isinstance(message, CreatedEvent):
+            codes += [each.code for each in message.event_responses or ()]
+        for code in codes:
+            if not code.startswith("2"):
+                self.peer_errors[code] += 1
 
     def snapshot(self, commits: int) -> Stats:
         """Return the counters as they are."""
@@ -66,6 +81,7 @@ class Tally:
             application_errors=_sorted(self.application_errors),
             peer_errors=_sorted(self.peer_errors),
             http_errors=_sorted(self.http_errors),
+            closed=_sorted(self.closed),
             rule_violations=_sorted(self.rule_violations),
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,

@@ -108,6 +108,22 @@ class Store(Protocol):
         """
         ...
 
+    async def remember(self, nonce: str, timestamp: datetime) -> bool:
+        """Return whether a nonce is new, once it is durable; all processes of the store decide as one.
+
+        Raises:
+            StoreFailed: if it is not durable.
+        """
+        ...
+
+    async def forget_nonces(self, signed_before: datetime) -> None:
+        """Delete the nonces whose time stamps are older. Commits may go on meanwhile.
+
+        Raises:
+            StoreUnavailable: if that cannot be done now.
+        """
+        ...
+
     async def readings(
         self, *, report_specifier_id: str, start: datetime, end: datetime, ven_id: VenId | None = None
     ) -> tuple[Reading, ...]:
@@ -116,6 +132,14 @@ class Store(Protocol):
 
     async def event(self, event_id: str) -> EventRecord | None:
         """Return an event with all its versions, however old."""
+        ...
+
+    async def events(self, event_ids: Sequence[str]) -> tuple[EventRecord, ...]:
+        """Return those of some events that are stored, with all their versions, by eventID."""
+        ...
+
+    async def opts(self, event_ids: Sequence[str]) -> tuple[SaveOpt, ...]:
+        """Return the stored answers to some events, by eventID and venID."""
         ...
 
     async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:

@@ -13,7 +13,16 @@ from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
-__all__ = ["Base", "EventOptRow", "EventRow", "EventVersionRow", "KeyText", "ReadingRow", "VenRow"]
+__all__ = [
+    "Base",
+    "EventOptRow",
+    "EventRow",
+    "EventVersionRow",
+    "KeyText",
+    "NonceRow",
+    "ReadingRow",
+    "VenRow",
+]
 
 
 class KeyText(TypeDecorator[str]):
@@ -69,6 +78,15 @@ class EventOptRow(Base, table=True):
     event_id: str = Field(primary_key=True, sa_type=KeyText)
     ven_id: str = Field(primary_key=True, sa_type=KeyText)
     body: str
+
+
+class NonceRow(Base, table=True):
+    """The nonce of a signed message that was accepted; its key decides, for all processes, who was first."""
+
+    __tablename__: ClassVar[str] = "nonces"
+    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
+    nonce: str = Field(primary_key=True, sa_type=KeyText)
+    signed_at: str = Field(index=True, sa_type=KeyText)
 
 
 class ReadingRow(Base, table=True):

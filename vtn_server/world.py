@@ -26,6 +26,7 @@ class Memory:
     def __init__(self, snapshot: Snapshot, now: datetime) -> None:
         self._vens: dict[str, Ven] = {}
         self._names: dict[str, str] = {}
+        self._bound: dict[str, str] = {}
         self._events: dict[str, EventRecord] = {}
         self._routes: dict[str, set[str]] = {}
         self._opts: dict[str, dict[VenId, EventOpt]] = {}
@@ -49,6 +50,15 @@ class Memory:
         """Return a VEN by its name."""
         ven_id = self._names.get(ven_name)
         return None if ven_id is None else self._vens[ven_id]
+
+    def ven_with(self, fingerprint: str) -> Ven | None:
+        """Return the VEN a certificate is bound to; one that was removed where no other has it."""
+        ven_id = self._bound.get(fingerprint.upper())
+        return None if ven_id is None else self._vens.get(ven_id)
+
+    def ven_count(self) -> int:
+        """Return how many VENs there are, those that were removed among them."""
+        return len(self._vens)
 
     def vens(self) -> tuple[Ven, ...]:
         """Return all VENs, by venID."""
@@ -102,8 +112,25 @@ class Memory:
         if former is not None and not former.provision.removed:
             self._names.pop(former.provision.ven_name, None)
         self._vens[ven.ven_id] = ven
+        self._rebind(ven, None if former is None else former.provision.fingerprint)
         if not ven.provision.removed:  # another VEN may have its name
             self._names[ven.provision.ven_name] = ven.ven_id
+
+    def _rebind(self, ven: Ven, former: str | None) -> None:
+        present = ven.provision.fingerprint
+        lost = former is not None and (present is None or former.upper() != present.upper())
+        if former is not None and lost and self._bound.get(former.upper()) == ven.ven_id:
+            del self._bound[former.upper()]
+        self.reserve(ven)
+
+    def reserve(self, ven: Ven) -> None:
+        """Bind a VEN's certificate to it now, before that is durable, so that no other VEN gets it."""
+        fingerprint = ven.provision.fingerprint
+        if fingerprint is None:
+            return
+        holder = self.ven_with(fingerprint)
+        if not ven.provision.removed or holder is None or holder.provision.removed:
+            self._bound[fingerprint.upper()] = ven.ven_id
 
     def _put_event(self, record: EventRecord) -> None:
         self._events[record.event_id] = record

@@ -67,6 +67,9 @@ class _Plan:
     fields: tuple[_Field, ...]
     attributes: tuple[_Attribute, ...]
     by_tag: dict[str, _Field]
+    blank: dict[str, Any]
+    """What the parts are that an element need not have; required ones are missing."""
+    parts: int
     inside: str
     then: str
 
@@ -237,7 +240,10 @@ def _compile(cls: type) -> _Plan:
                 fields.append(_compile_choice(field.name, hint, field.default))
     layout = layout_of(cls)
     by_tag = {tag: field for field in fields for tag in field.tags}
-    return _Plan(cls, tuple(fields), tuple(attributes), by_tag, layout.inside, layout.then)
+    blank = {field.name: field.nothing for field in fields if not field.required}
+    blank |= {attribute.name: None for attribute in attributes}
+    parts = len(fields) + len(attributes)
+    return _Plan(cls, tuple(fields), tuple(attributes), by_tag, blank, parts, layout.inside, layout.then)
 
 
 # --- classes -----------------------------------------------------------------------------------------------
@@ -245,7 +251,8 @@ def _compile(cls: type) -> _Plan:
 
 def _read_class(cls: type, element: Element) -> Any:
     plan = _plan(cls)
-    values: dict[str, Any] = {}
+    values = plan.blank.copy()
+    several: dict[str, list[Any]] = {}
     holder = element
     if plan.inside:
         inner = element.find(plan.inside)
@@ -261,19 +268,18 @@ def _read_class(cls: type, element: Element) -> Any:
             raise NotModelled(f"{tag} in {etree.QName(element).localname}")
         found = field.read(child)
         if field.many:
-            values.setdefault(field.name, []).extend(found)
+            several.setdefault(field.name, []).extend(found)
         elif found:
             values[field.name] = found[0]
-    for field in plan.fields:
-        if field.name not in values:
-            if field.required:
-                raise InvalidValue(f"{etree.QName(element).localname} without {field.name}")
-            values[field.name] = field.nothing
-        elif field.many:
-            values[field.name] = tuple(values[field.name])
+    for name, items in several.items():
+        values[name] = tuple(items)
+    if len(values) != plan.parts:
+        missing = next(field.name for field in plan.fields if field.name not in values)
+        raise InvalidValue(f"{etree.QName(element).localname} without {missing}")
     for attribute in plan.attributes:
         text = element.get(attribute.attribute)
-        values[attribute.name] = None if text is None else collapse(text)
+        if text is not None:
+            values[attribute.name] = collapse(text)
     return cls(**values)
 
 

@@ -27,6 +27,7 @@
        + ComplianceError 459 . SignalNotSupported 460 . ReportNotSupported 461 . TargetMismatch 462
        + NotRegistered 463 . DeploymentError 469
      x TransportError        the peer could not be reached or did not answer with a message
+       + CertificateTrouble  one of the two refuses the other's certificate
 """
 
 from __future__ import annotations
@@ -218,3 +219,7 @@ class TransportError(OadrError):
         super().__init__(reason)
         self.http_status = http_status
         self.retry_after_s = retry_after_s
+
+
+class CertificateTrouble(TransportError):
+    """One side refuses the certificate of the other: repeating helps only once somebody has seen to it."""

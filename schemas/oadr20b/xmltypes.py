@@ -9,6 +9,7 @@ import calendar
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Self
 
 from schemas.oadr20b.errors import InvalidValue
@@ -16,12 +17,17 @@ from schemas.oadr20b.errors import InvalidValue
 __all__ = ["Duration", "format_datetime", "parse_datetime"]
 
 _DATETIME: Final = re.compile(r"\+?(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d*)?Z?", re.ASCII)
+_USUAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _DURATION: Final = re.compile(
     r"([+-])?P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?|(\d+)W",
     re.ASCII,
 )
 _MAX_DIGITS: Final = 9
 """More digits than this in one component is beyond any calendar; the bound keeps arithmetic finite."""
+
+
+_SHORT: Final = 32
+"""Durations up to this length are remembered; an ordinary one has fewer than ten characters."""
 
 
 def parse_datetime(text: str) -> datetime:
@@ -33,6 +39,11 @@ def parse_datetime(text: str) -> datetime:
     Raises:
         InvalidValue: if the text is no date-time or lies outside the years 1 to 9999.
     """
+    if _USUAL.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass  # hour 24 perhaps: the long way has the last word
     match = _DATETIME.fullmatch(text.strip())
     if match is None:
         raise InvalidValue(f"not a UTC date-time: {text[:40]!r}")
@@ -94,6 +105,16 @@ class Duration:
         Raises:
             InvalidValue: if the text is no duration or a part has more than nine digits.
         """
+        return cls._parse_short(text) if len(text) <= _SHORT else cls._parse(text)
+
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def _parse_short(cls, text: str) -> Self:
+        """Parse; the same few durations come again and again."""
+        return cls._parse(text)
+
+    @classmethod
+    def _parse(cls, text: str) -> Self:
         match = _DURATION.fullmatch(text.strip())
         if match is None:
             raise InvalidValue(f"not a duration: {text[:40]!r}")
@@ -147,6 +168,8 @@ class Duration:
         """
         sign = -1 if self.negative else 1
         try:
+            if not (self.years or self.months):
+                return start + self.timedelta()
             month0 = start.year * 12 + start.month - 1 + sign * (self.years * 12 + self.months)
             year, month = divmod(month0, 12)
             day = min(start.day, calendar.monthrange(year, month + 1)[1])

@@ -19,7 +19,7 @@ from vtn_server.dispatch import TABLE
 from vtn_server.operator import Operator
 from vtn_server.records import EventDraft, EventRecord
 from vtn_server.service import VtnService
-from vtn_server.settings import ReportPlan, VtnSettings, no_reports
+from vtn_server.settings import Identity, ReportPlan, VtnSettings, no_reports
 from vtn_server.state import PeerIdentity, Provision, Reading, ReportRequestDraft, Ven, VenId
 from vtn_server.store import Pruned, Snapshot, Store, StoreConflict, StoreFailed
 
@@ -34,7 +34,7 @@ PROVISIONS = (
     Provision(ven_id=ALICE, ven_name="alice", resources=("switch-a", "battery-a")),
     Provision(ven_id=BOB, ven_name="bob"),
 )
-SETTINGS = VtnSettings(vtn_id="vtn-1", validate_outgoing=True)
+SETTINGS = VtnSettings(vtn_id="vtn-1", identity=Identity.CLAIMED, validate_outgoing=True)
 
 
 class MemoryStore:
@@ -45,6 +45,7 @@ class MemoryStore:
         self._events: dict[str, EventRecord] = {}
         self._opts: dict[tuple[str, str], SaveOpt] = {}
         self._readings: dict[tuple[str, datetime, str, str], Reading] = {}
+        self._nonces: dict[str, datetime] = {}
         self.commits = 0
         self.fail = False
 
@@ -96,6 +97,17 @@ class MemoryStore:
                 for each in readings:
                     self._readings[(each.report_specifier_id, each.start, each.ven_id, each.r_id)] = each
 
+    async def remember(self, nonce: str, timestamp: datetime) -> bool:
+        if self.fail:
+            raise StoreFailed("told to")
+        new = nonce not in self._nonces
+        self._nonces.setdefault(nonce, timestamp)
+        await asyncio.sleep(0)
+        return new
+
+    async def forget_nonces(self, signed_before: datetime) -> None:
+        self._nonces = {key: at for key, at in self._nonces.items() if at >= signed_before}
+
     async def readings(
         self, *, report_specifier_id: str, start: datetime, end: datetime, ven_id: VenId | None = None
     ) -> tuple[Reading, ...]:
@@ -107,6 +119,12 @@ class MemoryStore:
 
     async def event(self, event_id: str) -> EventRecord | None:
         return self._events.get(event_id)
+
+    async def events(self, event_ids: Sequence[str]) -> tuple[EventRecord, ...]:
+        return tuple(self._events[each] for each in sorted(set(event_ids)) if each in self._events)
+
+    async def opts(self, event_ids: Sequence[str]) -> tuple[SaveOpt, ...]:
+        return tuple(self._opts[key] for key in sorted(self._opts) if key[0] in set(event_ids))
 
     async def known_events(self, event_ids: Sequence[str]) -> frozenset[str]:
         return frozenset(event_ids) & self._events.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,11 +14,14 @@ from schemas.oadr20b.errors import InvalidData, InvalidId
 from tests.unit.vtn.rig import ALICE, START, MemoryStore, Rig, draft, metadata, said, wanted
 from vtn_server import pushing
 from vtn_server.decision import Context, Distribution, SaveVen
+from vtn_server.push_targets import check_address
 from vtn_server.pushing import Link, Outcome
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import ItemState, PeerIdentity, Ven
 
-SETTINGS = VtnSettings(vtn_id="vtn-1", validate_outgoing=True, push=True, max_push_deliveries=3)
+SETTINGS = VtnSettings(
+    vtn_id="vtn-1", identity=Identity.CLAIMED, validate_outgoing=True, push=True, max_push_deliveries=3
+)
 ADDRESS = "http://alice.example:8080/oadr"
 
 
@@ -85,7 +89,7 @@ def test_a_prefix_is_kept() -> None:
 )
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(InvalidData):
-        pushing.check_address(address)
+        check_address(address)
 
 
 # --- registration -------------------------------------------------------------------------------------------
@@ -307,7 +311,35 @@ async def test_whom_a_commit_concerns(rig: Rig) -> None:
     woken: list[str] = []
     rig.service.on_work = woken.append
     await register(rig)
+    await asyncio.sleep(0)  # the reply leaves
     assert set(woken) == {ALICE}
     woken.clear()
     await rig.operator.publish_events([draft("e1")])
     assert woken == [ALICE]
+
+
+async def test_work_is_told_of_after_the_reply_that_it_follows_from(rig: Rig) -> None:
+    await register(rig, announce=False)
+    await asyncio.sleep(0)
+    order: list[str] = []
+    rig.service.on_work = lambda whom: order.append(f"work for {whom}")
+    announce = m.RegisterReport(request_id="q", reports=(metadata(),), ven_id=ALICE)
+    await rig.send(announce, m.RegisteredReport)
+    order.append("reply")
+    await asyncio.sleep(0)
+    assert order == ["reply", f"work for {ALICE}"]
+
+
+async def test_work_is_told_of_although_the_caller_has_gone(rig: Rig) -> None:
+    await register(rig, announce=False)
+    await asyncio.sleep(0)
+    told = asyncio.Event()
+    rig.service.on_work = lambda whom: told.set()
+    announce = m.RegisterReport(request_id="q", reports=(metadata(),), ven_id=ALICE)
+    request = asyncio.create_task(rig.send(announce, m.RegisteredReport))
+    await asyncio.sleep(0)  # it waits for its commit
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    async with asyncio.timeout(5):
+        await told.wait()

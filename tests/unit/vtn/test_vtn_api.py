@@ -373,6 +373,38 @@ async def test_a_ven_from_provisioning_to_removal(console: Console) -> None:
     assert await rig.bootstrap("carol again") == "ven/c 3"
 
 
+async def test_a_certificate_is_enrolled_replaced_and_taken_away(console: Console) -> None:
+    mark = "aa:bb:cc:dd:ee:ff:00:11:22:33"
+    path = f"/vens/{ALICE}/fingerprint"
+    assert (await console.ask("PUT", path, json={"fingerprint": mark}))["fingerprint"] == mark.upper()
+    kept = await console.ask("POST", "/vens", json={"ven_id": ALICE, "ven_name": "alice"}, expect=201)
+    assert kept["fingerprint"] == mark.upper()
+    error = await console.refused("PUT", f"/vens/{BOB}/fingerprint", 409, json={"fingerprint": mark})
+    assert ALICE in error.text
+    for wrong in ({}, {"fingerprint": "AA"}, {"fingerprint": mark, "more": 1}):
+        await console.refused("PUT", path, 422, json=wrong)
+    await console.refused("PUT", "/vens/nobody/fingerprint", 404, json={"fingerprint": None})
+    assert (await console.ask("PUT", path, json={"fingerprint": None}))["fingerprint"] is None
+    await console.ask("PUT", f"/vens/{BOB}/fingerprint", json={"fingerprint": mark})
+
+
+async def test_an_event_goes_to_those_who_take_part_in_its_market(console: Console) -> None:
+    for ven_id, name, context in ((ALICE, "alice", PRICE["market_context"]), (BOB, "bob", "http://other")):
+        wanted = {"ven_id": ven_id, "ven_name": name, "groups": ["street"], "market_contexts": [context]}
+        await console.ask("POST", "/vens", json=wanted, expect=201)
+    group = {key: value for key, value in PRICE.items() if key != "ven_ids"} | {"groups": ["street"]}
+    made = await console.ask("POST", "/events", json=group, expect=201)
+    assert made["audience"] == [ALICE]
+    error = await console.refused("POST", "/events", 422, json=PRICE | {"event_id": "e2", "ven_ids": [BOB]})
+    assert (error.oadr_code, BOB in error.text) == ("462", True)
+    nowhere = group | {"event_id": "e3", "market_context": "http://third"}
+    error = await console.refused("POST", "/events", 422, json=nowhere)
+    assert error.oadr_code == "462"
+    same = group | {"event_id": "e4", "market_context": PRICE["market_context"].replace("http", "HTTP", 1)}
+    assert (await console.ask("POST", "/events", json=same, expect=201))["audience"] == [ALICE]
+    assert (await console.ask("GET", "/events"))["total"] == 2
+
+
 async def test_a_removed_ven_stays_removed_after_a_restart() -> None:
     store = MemoryStore()
     rig = await Rig(store).start()

@@ -13,7 +13,7 @@ from tests.unit.vtn.rig import Rig
 from vtn_server.api import OPENAPI, application
 from vtn_server.api_desk import Desk
 from vtn_server.api_openapi import document, document_text
-from vtn_server.api_routes import PREFIX, TABLE
+from vtn_server.api_routes import METRICS, PREFIX, TABLE
 from vtn_server.http import VERSION
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
@@ -38,7 +38,8 @@ async def test_it_is_served_to_everybody(rig: Rig) -> None:
     described = {
         (method.upper(), path) for path, methods in document("1")["paths"].items() for method in methods
     }
-    assert served - {("GET", OPENAPI)} == described == {(each.method, PREFIX + each.path) for each in TABLE}
+    routes = {(each.method, PREFIX + each.path) for each in TABLE}
+    assert served - {("GET", OPENAPI)} == described == routes | {("GET", METRICS)}
 
 
 def test_operations_have_names_of_their_own_and_every_parameter() -> None:

@@ -26,7 +26,7 @@ from tests.unit.vtn.rig import (
     update,
 )
 from tests.unit.vtn.test_vtn_opt import schedule
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import PeerIdentity, VenId
 
 
@@ -101,7 +101,9 @@ async def test_a_new_registration_wipes_schedules_and_starts_the_events_afresh(r
 
 
 async def test_names_registering_at_once_get_one_ven_each() -> None:
-    rig = await Rig(MemoryStore(), VtnSettings(vtn_id="v", open_enrolment=True)).start(())
+    rig = await Rig(
+        MemoryStore(), VtnSettings(vtn_id="v", identity=Identity.CLAIMED, open_enrolment=True)
+    ).start(())
     replies = await asyncio.gather(*(rig.register(name) for name in ("carol", "dave", "carol", "carol")))
     assert {each.response.code for each in replies} == {"200"}
     assert replies[0].ven_id == replies[2].ven_id == replies[3].ven_id
@@ -218,7 +220,9 @@ async def test_who_may_register(rig: Rig) -> None:
 
 
 async def test_open_enrolment_makes_a_ven_of_its_own_for_each_name() -> None:
-    rig = await Rig(MemoryStore(), VtnSettings(vtn_id="v", open_enrolment=True)).start(())
+    rig = await Rig(
+        MemoryStore(), VtnSettings(vtn_id="v", identity=Identity.CLAIMED, open_enrolment=True)
+    ).start(())
     carol = await rig.bootstrap("carol")
     dave = await rig.bootstrap("dave")
     assert carol != dave
@@ -238,7 +242,7 @@ async def test_a_certificate_speaks_for_its_own_ven_only() -> None:
 
 async def test_two_vtns_share_nothing() -> None:
     one = await Rig(MemoryStore()).start()
-    two = await Rig(MemoryStore(), VtnSettings(vtn_id="vtn-2")).start()
+    two = await Rig(MemoryStore(), VtnSettings(vtn_id="vtn-2", identity=Identity.CLAIMED)).start()
     await one.bootstrap("alice")
     await one.operator.publish_events([draft("e1")])
     await two.send(m.Poll(ven_id=ALICE), m.Response, "463")

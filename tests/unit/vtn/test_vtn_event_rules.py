@@ -16,7 +16,7 @@ from schemas.oadr20b.xmltypes import Duration
 from tests.unit.vtn.rig import ALICE, PT10M, START, MemoryStore, Rig, draft, price_signal
 from vtn_server import event as rules
 from vtn_server.records import EventDraft
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import VenId
 
 MINUTE = timedelta(minutes=1)
@@ -186,7 +186,7 @@ async def test_a_change_of_several_events_is_one_transaction(rig: Rig) -> None:
 
 
 async def test_market_contexts_are_those_of_the_settings() -> None:
-    settings_ = VtnSettings(vtn_id="v", market_contexts=("http://only.example",))
+    settings_ = VtnSettings(vtn_id="v", identity=Identity.CLAIMED, market_contexts=("http://only.example",))
     rig = await Rig(MemoryStore(), settings_).start()
     with pytest.raises(TargetMismatch):
         await rig.operator.publish_events([draft("e", audience=(ALICE,))])

@@ -7,11 +7,12 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from tests.unit.vtn.rig import MemoryStore, Rig, draft
 from vtn_server.http import VERSION, application, serve
+from vtn_server.peers import ClaimedNames
 from vtn_server.store import StoreError
 
 
 async def test_ready_while_it_serves(rig: Rig) -> None:
-    async with TestClient(TestServer(application(rig.service))) as client:
+    async with TestClient(TestServer(application(rig.service, ClaimedNames()))) as client:
         response = await client.get("/ready")
         assert response.status == 200
         assert await response.json() == {"ready": True, "version": VERSION, "vtn_id": "vtn-1"}
@@ -28,7 +29,7 @@ async def test_neither_once_the_store_has_failed() -> None:
     except StoreError:
         failed = True
     assert failed
-    async with TestClient(TestServer(application(rig.service))) as client:
+    async with TestClient(TestServer(application(rig.service, ClaimedNames()))) as client:
         response = await client.get("/ready")
         assert response.status == 503
         assert (await response.json())["ready"] is False
@@ -36,7 +37,7 @@ async def test_neither_once_the_store_has_failed() -> None:
 
 
 async def test_a_server_that_was_closed_takes_nothing(rig: Rig) -> None:
-    server = await serve(rig.service)
+    server = await serve(rig.service, peers=ClaimedNames())
     async with ClientSession() as http:
         async with http.get(f"{server.url}/ready") as response:
             assert response.status == 200

@@ -118,7 +118,7 @@ async def test_a_restore_that_fails_changes_nothing(store_url: str, tmp_path: Pa
         "".join(lines[:3] + lines[4:]),
         "".join([*lines, lines[1]]),
         "".join(lines)[:-30],
-        "".join(lines).replace('"version":1}', '"version":2}', 1),
+        "".join(lines).replace('"version":2}', '"version":3}', 1),
     ):
         bad.write_text(text, encoding="utf-8")
         with pytest.raises(BadBackup):
@@ -166,7 +166,7 @@ def test_what_cannot_be_backed_up(tmp_path: Path) -> None:
 
 def test_a_dump_covers_every_table() -> None:
     """Whoever adds a table must add it to vtn_server/dump.py, and then here."""
-    covered = {"vens", "events", "event_versions", "event_opts", "readings"}
+    covered = {"vens", "events", "event_versions", "event_opts", "nonces", "readings"}
     assert set(Base.metadata.tables) == covered
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from schemas.oadr20b import model as m
 from schemas.oadr20b.enums import OptType, ResponseRequired
 from schemas.oadr20b.xmltypes import Duration
-from tests.unit.vtn.rig import ALICE, START, Rig, draft, opted, price_signal
+from tests.unit.vtn.rig import ALICE, PROVISIONS, START, Rig, draft, opted, price_signal
 
 HOUR = timedelta(hours=1)
 
@@ -47,6 +47,15 @@ async def test_a_schedule_holds_for_its_time(rig: Rig) -> None:
     assert in_force(rig, START + HOUR) == []
     await rig.send(schedule("for ever", hours=0), m.CreatedOpt)
     assert in_force(rig, START + 1000 * HOUR) == ["for ever"]
+
+
+async def test_a_schedule_of_a_market_that_is_not_the_vens(rig: Rig) -> None:
+    await rig.operator.provision([replace(PROVISIONS[0], market_contexts=("http://X.example",))])
+    await rig.bootstrap("alice")
+    await rig.send(schedule("other", context="http://y.example"), m.CreatedOpt, "462")
+    await rig.send(schedule("own", context="http://x.example/"), m.CreatedOpt)
+    await rig.send(schedule("all"), m.CreatedOpt)
+    assert in_force(rig, START) == ["own", "all"]
 
 
 async def test_supersession(rig: Rig) -> None:

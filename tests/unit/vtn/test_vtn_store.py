@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,7 +32,7 @@ from tests.unit.vtn.rig import (
 )
 from tests.unit.vtn.test_vtn_opt import schedule
 from vtn_server import event as rules
-from vtn_server.commits import GroupCommit
+from vtn_server.commits import Batch, GroupCommit
 from vtn_server.decision import AddReadings, SaveEvent, SaveOpt, SaveVen, Write
 from vtn_server.dialects import address_of
 from vtn_server.jsonform import JsonForm, NotStorable
@@ -237,7 +236,7 @@ async def test_concurrent_commits_share_transactions() -> None:
 async def test_a_failed_commit_fails_everybody_and_everything_after(failure: Exception) -> None:
     failures = [failure]
 
-    def write(writes: Sequence[Write]) -> None:
+    def write(writes: Batch) -> None:
         if failures:  # the disk is full once, then has room again: too late
             raise failures.pop()
 
