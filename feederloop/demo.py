@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from certs.files import PkiError
 from config.settings import SettingsError
 from dso_engine.errors import EngineError
 from dso_engine.model import HomeId, Limits
 from dso_engine.pandapower_flow import PandapowerFlow
+from feederloop.market_files import write_market
+from feederloop.process import run_loop
+from feederloop.quiet import quiet_stdout
 from feederloop.report import LoggedExchange, Progress, render_table, write_report
 from feederloop.report.wording import headline
 from feederloop.simulation.assemble import assemble
@@ -28,7 +30,9 @@ from feederloop.simulation.profiles import SLOTS_PER_DAY, ProfileError
 from feederloop.simulation.result import RunResult, to_json
 from feederloop.simulation.run import DayRun, RunOptions, RunOutcome, SlotProgress, slots_of
 from feederloop.simulation.scenario import Scenario, ScenarioError, ScenarioOptions, load_scenario
+from feederloop.simulation.street_certificates import StreetCertificates
 from feederloop.simulation.uncontrolled import run_uncontrolled
+from feederloop.statement_files import write_statements
 from schemas.oadr20b.errors import OadrError
 from ven_client.hems.model import HemsError
 from ven_client.hems.program import Planner
@@ -50,6 +54,7 @@ _EXPECTED: Final = (
     EngineError,
     HemsError,
     OadrError,
+    PkiError,
     StoreError,
     SQLAlchemyError,
     OSError,
@@ -73,6 +78,7 @@ class DemoRequest:
     seed: int = 1
     pv_kwp: float | None = None
     control: bool = True
+    plain: bool = False
     model_error: bool = False
     law: str = "secant"
     json: Path | None = None
@@ -167,17 +173,31 @@ def _play(
     )
     planner = Planner()
     run: DayRun | None = None
-    with _quiet_stdout():
+    with quiet_stdout():
         uncontrolled = run_uncontrolled(
             scenario, slots_of(scenario, options), PandapowerFlow(scenario.network), Limits(), planner
         )
     outcome: RunOutcome | None = None
     if request.control:
-        run, outcome = _controlled(scenario, options, planner)
+        with _certificates(request, scenario) as certificates:
+            run, outcome = _controlled(scenario, replace(options, certificates=certificates), planner)
     limits = run.limits if run is not None else Limits()
     exchanges = outcome.exchanges if outcome is not None else ()
     result = assemble(scenario, options, limits, uncontrolled, outcome)
+    if outcome is not None:
+        write_market(outcome.records, request.out / "market", scenario.options.seed)
+        write_statements(outcome.accounts, request.out / "statements")
     return result, tuple(_logged_exchange(each) for each in exchanges)
+
+
+@contextmanager
+def _certificates(request: DemoRequest, scenario: Scenario) -> Iterator[StreetCertificates | None]:
+    """Hold certificates for the run, in a folder that is gone after it; none for plain HTTP."""
+    if request.plain:
+        yield None
+        return
+    with TemporaryDirectory(prefix="feederloop-pki-") as folder:
+        yield StreetCertificates(Path(folder), [spec.home for spec in scenario.homes])
 
 
 def _fresh_database(out: Path) -> Path:
@@ -199,18 +219,9 @@ def _controlled(scenario: Scenario, options: RunOptions, planner: Planner) -> tu
     run = DayRun(scenario, options, planner=planner, on_slot=show)
     progress.start((run.end - run.begin) // timedelta(minutes=10))
     try:
-        return run, _loop_runner(run)
+        return run, run_loop(run.play())
     finally:
         progress.stop()
-
-
-def _loop_runner(run: DayRun) -> RunOutcome:
-    """Run on uvloop where it is present: a quarter faster, the same result."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(run.play())
-    return uvloop.run(run.play())
 
 
 def _logged(scenario: Scenario) -> HomeId:
@@ -242,17 +253,3 @@ def _show(result: RunResult, page: Path) -> None:
     console.print(render_table(result))
     console.print(headline(result))
     console.print(f"The page with plots and the message log: {page}")
-
-
-@contextmanager
-def _quiet_stdout() -> Iterator[None]:
-    """Keep what a C library prints on its first call out of the terminal; Python's own output is flushed."""
-    sys.stdout.flush()
-    saved = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as sink:
-            os.dup2(sink.fileno(), 1)
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)

@@ -1,4 +1,4 @@
-"""``feederloop ven``: a VEN with a simulated home that runs until it is told to stop.
+"""``feederloop ven``: a VEN with its home that runs until it is told to stop.
 
 Exit codes: 0 after SIGTERM or SIGINT, 2 if it could not start or its state could not be written.
 """
@@ -9,11 +9,11 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -22,20 +22,22 @@ from config.ven_settings import VenProgramSettings
 from dso_engine.gateway_messages import Contexts
 from feederloop.clock import WallClock
 from feederloop.process import VERSION, stop_signal
-from feederloop.simulation.homes import SimulatedHousehold
-from feederloop.transport_security import PLAIN_WARNING, tls_context
-from feederloop.wall_home import wall_household
+from feederloop.tls_sides import expiring, kept_fresh, own_fingerprints, wall_clock
+from feederloop.transport_security import PLAIN_WARNING
+from feederloop.ven_home import VenHome, length, ven_home
+from feederloop.ven_mail import ven_key, ven_mail
+from feederloop.ven_security import VenSecurity, check_ven_config, ven_security
 from schemas.oadr20b.rules import PushOrPull
-from schemas.oadr20b.xmltypes import Duration
 from ven_client.binding import HomeApplication
 from ven_client.client import VenClient
 from ven_client.durable import DurableSession
 from ven_client.keeping import Keeper
 from ven_client.listener import Listener, listen
+from ven_client.mail import Mail
+from ven_client.ports import Clock
 from ven_client.rulewatch import RuleWatch
 from ven_client.session import State
 from ven_client.settings import VenConfig
-from ven_client.simulated_memory import SimulatedMemory
 from ven_client.statefile import StateFile
 from ven_client.transport import HttpPull
 
@@ -67,12 +69,15 @@ class RunningVen:
         task: Ends only by an error.
         address: Where the VTN posts to; None for a pull VEN.
         health_url: Where the health endpoint is; None without.
+        fingerprint: Of its certificate, for the VTN's operator; None without TLS.
     """
 
     client: VenClient
+    home: VenHome
     task: asyncio.Task[None]
     address: str | None
     health_url: str | None
+    fingerprint: str | None
 
 
 async def run_ven(settings: VenProgramSettings, say: Callable[[str], None]) -> int:
@@ -89,9 +94,10 @@ async def run_ven(settings: VenProgramSettings, say: Callable[[str], None]) -> i
     """
     stop = stop_signal()
     async with running_ven(settings) as ven:
-        say(f"ven: {settings.name}\nvtn: {settings.vtn}\nhome: {settings.home.id}")
+        say(f"ven: {settings.name}\nvtn: {settings.vtn_url}\nhome: {settings.home.id}")
+        say(f"certificate: {ven.fingerprint or 'none'}")
         say(f"push: {ven.address or 'off'}\nhealth: {ven.health_url or 'off'}")
-        _LOG.info("%s runs against %s, version %s", settings.name, settings.vtn, VERSION)
+        _LOG.info("%s runs against %s, version %s", settings.name, settings.vtn_url, VERSION)
         waiting = asyncio.create_task(stop.wait())
         state = State.UNREGISTERED
         while not (stop.is_set() or ven.task.done()):
@@ -108,64 +114,109 @@ async def run_ven(settings: VenProgramSettings, say: Callable[[str], None]) -> i
 
 
 @asynccontextmanager
-async def running_ven(settings: VenProgramSettings) -> AsyncIterator[RunningVen]:
+async def running_ven(settings: VenProgramSettings, clock: Clock | None = None) -> AsyncIterator[RunningVen]:
     """Hold a VEN that runs.
+
+    Args:
+        settings: What the program was told.
+        clock: The time; the wall's if left out. Certificates live in that of the wall in any case.
 
     Raises:
         SettingsError, StateError, OSError: see :func:`run_ven`.
     """
-    tls = tls_context(settings)
-    if tls is None:
+    security = ven_security(settings)
+    if security is None:
         _LOG.warning(PLAIN_WARNING)
-    clock = SteadyClock()
-    home = wall_household(
-        settings.home.id,
-        clock.now(),
-        homes=settings.home.homes,
-        scenario=settings.home.scenario,
-        seed=settings.home.seed,
-    )
+    else:
+        for line in (*check_ven_config(settings), *expiring(security.files, wall_clock())):
+            _LOG.warning("%s", line)
+    clock = SteadyClock() if clock is None else clock
+    home = ven_home(settings, clock.now)
     async with AsyncExitStack() as stack:
-        listener = None
+        listener = file = mail = None
+        watch = _rule_watch(settings, clock)
+        if settings.state is not None:
+            file = StateFile(settings.state, settings.name)
+            stack.callback(file.close)
+        key = ven_key(settings)
+        if key is not None:
+            mail = ven_mail(settings, key, file, clock.now)
+        if security is not None:
+            await stack.enter_async_context(kept_fresh(*security.sides, *(() if key is None else (key,))))
         if settings.push:
-            listener = await listen(host=settings.listener.host, port=settings.listener.port, tls=tls)
+            listener = await _listen(settings, security, mail, watch)
             stack.push_async_callback(listener.close)
         contexts = Contexts(base=settings.market_base)
-        config = _config(settings, home, listener)
+        config = _config(settings, home, listener, signs=mail is not None)
         application = HomeApplication(
             home.manager,
             local_market=contexts.market,
-            switch_id=config.resources[0] if config.resources else None,
+            switch_id=home.switch_id,
             realtime_context=contexts.price,
         )
         rng = random.Random()
         session = DurableSession(config, application, lambda: secrets.token_hex(8), rng.uniform)
         keeper = None
-        if settings.state is not None:
-            file = StateFile(settings.state, settings.name)
-            stack.callback(file.close)
-            keeper = Keeper(session, SimulatedMemory(application, home.devices), file)
+        if file is not None:
+            keeper = Keeper(session, home.memory(application), file)
         transport = HttpPull(
-            settings.vtn,
+            settings.vtn_url,
             now=clock.now,
-            timeout_s=_length(settings.timeout).total_seconds(),
-            observer=_rule_watch(settings),
-            tls=tls,
+            timeout_s=length(settings.timeout).total_seconds(),
+            observer=watch,
+            tls=None if security is None else security.client,
+            vtn=None if security is None else security.vtn,
+            mail=mail,
         )
         stack.push_async_callback(transport.close)
         client = VenClient(session, transport, application, clock, rng, keeper=keeper)
         if listener is not None:
             listener.attach(client)
-        health_url = await _start_health(session, settings, stack)
-        task = asyncio.create_task(client.run(), name="ven")
+        health_url = await _start_health(client, home, clock, settings, stack)
+        works = [client.run()] if home.connection is None else [client.run(), home.connection()]
+        task = asyncio.create_task(_together(works), name="ven")
         stack.push_async_callback(_end, task)
-        yield RunningVen(client=client, task=task, address=config.push_address, health_url=health_url)
+        yield RunningVen(
+            client=client,
+            home=home,
+            task=task,
+            address=config.push_address,
+            health_url=health_url,
+            fingerprint=None if security is None else own_fingerprints(security.files)[0],
+        )
 
 
-def _rule_watch(settings: VenProgramSettings) -> RuleWatch | None:
+async def _listen(
+    settings: VenProgramSettings, security: VenSecurity | None, mail: Mail | None, watch: RuleWatch | None
+) -> Listener:
+    server = None if security is None else security.server
+    return await listen(
+        host=settings.listener.host,
+        port=settings.listener.port,
+        tls=None if server is None else server.context,
+        vtn=None if security is None else security.poster,
+        mail=mail,
+        observer=None if watch is None else watch.incoming,
+    )
+
+
+def _rule_watch(settings: VenProgramSettings, clock: Clock) -> RuleWatch | None:
     if not settings.check_rules:
         return None
-    return RuleWatch(PushOrPull.PUSH if settings.push else PushOrPull.PULL)
+    return RuleWatch(PushOrPull.PUSH if settings.push else PushOrPull.PULL, now=clock.now)
+
+
+async def _together(works: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all until one ends; whatever it ends with goes up."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -173,7 +224,9 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _config(settings: VenProgramSettings, home: SimulatedHousehold, listener: Listener | None) -> VenConfig:
+def _config(
+    settings: VenProgramSettings, home: VenHome, listener: Listener | None, *, signs: bool
+) -> VenConfig:
     """Return what the VEN is told at installation.
 
     Raises:
@@ -185,37 +238,26 @@ def _config(settings: VenProgramSettings, home: SimulatedHousehold, listener: Li
             ven_name=settings.name,
             ven_id=settings.ven_id,
             vtn_id=settings.vtn_id,
-            resources=(f"switch-{home.spec.home}",) if home.spec.has_switch else (),
+            resources=() if home.switch_id is None else (home.switch_id,),
             groups=settings.groups,
             market_contexts=settings.market_contexts,
+            xml_signature=signs,
             push_address=None if listener is None else settings.listener.address or listener.url,
-            idle_poll=_length(polling.idle),
-            fast_poll=_length(polling.fast),
+            idle_poll=length(polling.idle),
+            fast_poll=length(polling.fast),
             poll_jitter=polling.jitter,
-            registration_retry=_length(polling.retry),
+            registration_retry=length(polling.retry),
             fast_contexts=(Contexts(base=settings.market_base).price,),
         )
     except ValueError as err:
         raise SettingsError(str(err)) from err
 
 
-def _length(text: str) -> timedelta:
-    """Return a duration of the settings without years and months.
-
-    Raises:
-        SettingsError: if it has them.
-    """
-    found = Duration.parse(text)
-    if found.years or found.months:
-        raise SettingsError(f"{text}: years and months are no time to wait")
-    return timedelta(days=found.days, hours=found.hours, minutes=found.minutes, seconds=found.seconds)
-
-
 async def _start_health(
-    session: DurableSession, settings: VenProgramSettings, stack: AsyncExitStack
+    client: VenClient, home: VenHome, clock: Clock, settings: VenProgramSettings, stack: AsyncExitStack
 ) -> str | None:
     """Serve ``/health``: the process lives; and ``/ready``: it is registered and through the bootstrap."""
-    port = settings.health.port
+    port, session = settings.health.port, client.session
     if port is None:
         return None
 
@@ -226,7 +268,17 @@ async def _start_health(
     async def ready(request: web.Request) -> web.Response:
         del request
         is_ready = session.state is State.OPERATIONAL
-        told = {"ready": is_ready, "version": VERSION, "state": session.state.value, "ven_id": session.ven_id}
+        told = {
+            "ready": is_ready,
+            "version": VERSION,
+            "state": session.state.value,
+            "ven_id": session.ven_id,
+            "trouble": client.link.trouble,
+            "reason": client.link.reason,
+            "stale": [one.name for one in home.quantities(clock.now()) if one.stale]
+            if home.quantities
+            else [],
+        }
         return web.json_response(told, status=200 if is_ready else 503)
 
     app = web.Application()

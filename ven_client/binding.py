@@ -46,7 +46,7 @@ from ven_client.reports import (
     status,
 )
 from ven_client.signals import understand
-from ven_client.slots import HOUR, SLOT, hour_start, slots_from
+from ven_client.slots import HOUR, SLOT, complete_slots, hour_start
 from ven_client.state import HomeMemory
 
 __all__ = ["COMMITMENT_LEAD", "GATE_LEAD", "OFFER_LEAD", "HomeApplication"]
@@ -201,11 +201,13 @@ class HomeApplication:
             case Specifier.METER_ENERGY:
                 return self._energy(window)
             case Specifier.METER_POWER:
-                return self._power(window)
+                return self._power(window, now)
             case Specifier.STORAGE:
                 return self._storage(window)
             case Specifier.STATUS:
-                return tuple(status("status", slot, SLOT) for slot in slots_from(window.start, window.end))
+                return tuple(
+                    status("status", slot, SLOT) for slot in complete_slots(window.start, window.end)
+                )
             case Specifier.SWITCH:
                 return self._switch(window, now)
         return ()
@@ -223,21 +225,21 @@ class HomeApplication:
         return _per_slot(hour, commitment_values(self._home.commitment(hour, now)))
 
     def _energy(self, window: ReportWindow) -> tuple[Interval, ...]:
-        read = ((slot, self._home.energy_wh(slot)) for slot in slots_from(window.start, window.end))
+        read = ((slot, self._home.energy_wh(slot)) for slot in complete_slots(window.start, window.end))
         return tuple(
             interval(slot, SLOT, (Value(r_id="energy", value=wh),)) for slot, wh in read if wh is not None
         )
 
-    def _power(self, window: ReportWindow) -> tuple[Interval, ...]:
-        minutes = (window.start + k * MINUTE for k in range((window.end - window.start) // MINUTE))
-        read = ((minute, self._home.mean_w(minute, minute + MINUTE)) for minute in minutes)
+    def _power(self, window: ReportWindow, now: datetime) -> tuple[Interval, ...]:
+        minutes = complete_slots(window.start, window.end, MINUTE)
+        read = ((minute, self._home.mean_w(minute, minute + MINUTE, now)) for minute in minutes)
         return tuple(
             interval(minute, MINUTE, (Value(r_id="power", value=w),)) for minute, w in read if w is not None
         )
 
     def _storage(self, window: ReportWindow) -> tuple[Interval, ...]:
         """Stored energy at the end of each slot, and the battery's power then."""
-        read = ((slot, self._home.edge(slot + SLOT)) for slot in slots_from(window.start, window.end))
+        read = ((slot, self._home.edge(slot + SLOT)) for slot in complete_slots(window.start, window.end))
         return tuple(
             interval(
                 slot,

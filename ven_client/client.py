@@ -1,8 +1,9 @@
 """The shell of a VEN: runs a session over a transport, in the time of a clock.
 
 At each wake, in this order: what the application wants done, the reports that are due, then messages until
-there is nothing to send. After a failed exchange nothing is sent until the back-off is over, but the home and
-its reports go on. Cancelling the task that runs :meth:`VenClient.run` is safe at any moment.
+there is nothing to send. After a failed exchange nothing is sent until the back-off is over, but the home
+and its reports go on; trouble with certificates is no different, only logged as an error, for it needs
+somebody to see to it. Cancelling the task that runs :meth:`VenClient.run` is safe at any moment.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from schemas.oadr20b.errors import TransportError
 from schemas.oadr20b.model import AnyMessage
 from ven_client.application import Application
 from ven_client.keeping import Keeper
-from ven_client.messages import service_of
+from ven_client.link import CLEAR, LinkState, Trouble
+from ven_client.messages import is_success, response_of, service_of
 from ven_client.nap import Nap
 from ven_client.ports import Clock, Transport
 from ven_client.session import Session, State
@@ -89,6 +91,8 @@ class VenClient:
         keeper: Keeper | None = None,
     ) -> None:
         self.session = session
+        self.link: LinkState = CLEAR
+        """How it stands with the way to the VTN."""
         self._keeper = keeper
         self._transport = transport
         self._application = application
@@ -163,7 +167,7 @@ class VenClient:
             except TransportError as err:
                 now = self._clock.now()
                 pause = max(self._back_off.next(), timedelta(seconds=err.retry_after_s or 0))
-                _LOG.warning("%s: %s was not answered: %s", self._key, type(message).__name__, err)
+                self._note(message, err)
                 self.session.on_failure(message, err, now)
                 self._blocked_until = now + pause
                 return
@@ -174,4 +178,19 @@ class VenClient:
                 self._answered.set()  # whoever waits goes on after what follows here
             now = self._clock.now()
             self._back_off.reset()
+            self.link = CLEAR
+            self._note_refusal(message, reply)
             self.session.on_reply(message, reply, now)
+
+    def _note_refusal(self, message: AnyMessage, reply: AnyMessage) -> None:
+        """Say what the VTN refused and why: whoever installs a VEN has nothing else to go by."""
+        response = response_of(reply)
+        if response is not None and not is_success(response.code):
+            why = response.description or "it does not say why"
+            name = type(message).__name__
+            _LOG.warning("%s: the VTN refused %s with %s: %.300r", self._key, name, response.code, why)
+
+    def _note(self, message: AnyMessage, err: TransportError) -> None:
+        self.link = LinkState.after(err)
+        level = logging.ERROR if self.link.trouble is Trouble.CERTIFICATE else logging.WARNING
+        _LOG.log(level, "%s: %s was not answered: %s", self._key, type(message).__name__, err)

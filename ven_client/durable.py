@@ -33,6 +33,10 @@ _ASKED_AGAIN: Final = (m.Poll, m.RequestEvent, m.CreatedEvent, m.UpdateReport, m
 """Messages that are not kept: others take their place."""
 
 
+_FAREWELL: Final = m.CanceledPartyRegistration
+"""What is still owed to a VTN that has cancelled the registration."""
+
+
 class DurableSession(Session):
     """See :class:`ven_client.session.Session`; adds :meth:`snapshot` and :meth:`restore`."""
 
@@ -56,12 +60,10 @@ class DurableSession(Session):
         """Return what must be on disk before the next message leaves."""
         registration_id = self.registration_id
         if registration_id is None or self.state in (State.UNREGISTERED, State.REGISTERING):
-            return SessionState(events=self._events.snapshot())
-        outgoing: list[m.AnyMessage] = [
-            message for message in self._queue if not isinstance(message, _ASKED_AGAIN)
-        ]
-        if self._in_flight is not None:
-            outgoing.insert(0, self._in_flight)
+            return SessionState(
+                events=self._events.snapshot(),
+                outgoing=tuple(each for each in self._outgoing() if isinstance(each, _FAREWELL)),
+            )
         return SessionState(
             registration=RegistrationState(
                 ven_id=self.ven_id or "",
@@ -76,17 +78,24 @@ class DurableSession(Session):
             jobs=self._reports.snapshot(),
             unsent=self._spool.snapshot(),
             opts=self.opts,
-            outgoing=tuple(outgoing),
+            outgoing=tuple(self._outgoing()),
         )
+
+    def _outgoing(self) -> list[m.AnyMessage]:
+        """Return the messages that are not answered yet, in order."""
+        under_way = [] if self._in_flight is None else [self._in_flight]
+        return under_way + [each for each in self._queue if not isinstance(each, _ASKED_AGAIN)]
 
     def restore(self, state: SessionState, now: datetime) -> None:
         """Go on where a former process stopped; the application has recalled its own part before.
 
-        Without a registration only the events come back, until :meth:`begin` has led to a new one.
+        Without a registration only the events come back, until :meth:`begin` has led to a new one, and the
+        answer to the cancellation of the last one, which goes out before anything else.
         """
         self._events.restore(state.events, now)
         kept = state.registration
         if kept is None:
+            self._queue.extend(state.outgoing)
             return
         self._registration.resume(kept.ven_id, kept.vtn_id, kept.registration_id)
         self._move(State.REGISTERING)

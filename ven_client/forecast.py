@@ -9,7 +9,7 @@ from typing import Protocol
 from ven_client.hems.model import SLOT_H, Series
 from ven_client.slots import DAY, SLOT, slot_start
 
-__all__ = ["Forecaster", "Known", "OutsideProfile", "Persistence", "Profile"]
+__all__ = ["Forecaster", "Known", "OutsideProfile", "Persistence", "Profile", "newest_past"]
 
 
 class OutsideProfile(Exception):
@@ -110,13 +110,14 @@ class Persistence:
 
     def load_kwh(self, slot: datetime, now: datetime) -> float:
         """Return the consumption of the slot's latest predecessor that is over, kWh."""
-        return self.load.kwh(_past(slot, now))
+        return self.load.kwh(newest_past(slot, now))
 
     def pv_kwh(self, slot: datetime, now: datetime) -> float:
         """Return the production of the slot's latest predecessor that is over, kWh."""
-        return self.pv.kwh(_past(slot, now)) if self.pv is not None else 0.0
+        return self.pv.kwh(newest_past(slot, now)) if self.pv is not None else 0.0
 
 
-def _past(slot: datetime, now: datetime) -> datetime:
+def newest_past(slot: datetime, now: datetime) -> datetime:
+    """Return the same slot of the newest day, before its own, on which it is over."""
     days = max(1, -((now - SLOT - slot) // DAY))
     return slot - days * DAY

@@ -22,7 +22,7 @@ from ven_client.hems.program import Planner
 from ven_client.hems.respond import Response, SetPoint, SlotState, curtail, set_point
 from ven_client.instructions import Instructions, MarketResult
 from ven_client.planning import HourPlanner, PriceSheet, millicent_to_c
-from ven_client.programmes import DEFAULT_SHED, ShedTable, Situation, situation, water_level_kw
+from ven_client.programmes import DEFAULT_SHED, ShedTable, Situation, held_peak_kw, peak_since, situation
 from ven_client.slot_response import Progress, keep_limit, slot_response
 from ven_client.slots import DAY, HOUR, SLOT, day_start, hour_start, slot_of_day, slot_start, slots_from
 from ven_client.state import ChargeKept, EdgeKept, HomeMemory, PhaseKept, RunningKept
@@ -69,8 +69,7 @@ class HomeManager:
     """One home: devices, plans and what the network wants of it.
 
     Args:
-        parameters: Devices and costs.
-        devices: The devices.
+        parameters, devices: What there is with its costs, and how to reach it.
         planner: Compiled programmes; may be shared by homes of one thread.
         forecaster: Forecasts for the market.
         nowcast: Forecast of the slot that starts now.
@@ -238,8 +237,9 @@ class HomeManager:
         """Return what was read at the edge of a slot; None if nothing was."""
         return self._edges.get(when)
 
-    def mean_w(self, start: datetime, end: datetime) -> int | None:
+    def mean_w(self, start: datetime, end: datetime, now: datetime) -> int | None:
         """Return the mean net power of a past stretch, W; None if the meter does not hold it."""
+        self._devices.meter_wh(now)  # a simulated meter counts as far as it is read
         return self._devices.mean_w(start, end)
 
     def phase_changes(self, start: datetime, end: datetime) -> tuple[PhaseChange, ...]:
@@ -283,6 +283,8 @@ class HomeManager:
 
     def _start(self, slot: datetime, now: datetime) -> None:
         hour = hour_start(slot)
+        since = peak_since(self._instructions.programmes, now)
+        self._hours.take_reached(self._metered_peak_kw(slot, since))
         e0_kwh, flexible_kwh = self._devices.battery_kwh(now), self._devices.flexible_kwh(now)
         plan = self._hours.slot(slot, hour, e0_kwh, flexible_kwh, now)
         charge, discharge = self._hours.allotment(slot)
@@ -300,6 +302,7 @@ class HomeManager:
             charge_allotment_kwh=charge,
             discharge_allotment_kwh=discharge,
             flexible_e0_kwh=flexible_kwh,
+            may_discharge=self._hours.may_discharge(slot),
         )
         self._play(slot, state, now)
         if self._running is not None and self._running.response.contract_violated:
@@ -380,15 +383,16 @@ class HomeManager:
 
     def _reached_kw(self, slot: datetime, state: SlotState, wanted: Situation, now: datetime) -> float:
         """The import that a peak price leaves free: what was reached since it holds, or cannot be avoided."""
-        since = slot_start(wanted.peak_since) if wanted.peak_since is not None else slot
-        metered = (self.energy_wh(past) for past in slots_from(max(since, slot - DAY), slot))
-        reached = max((wh * (HOUR / SLOT) / _W for wh in metered if wh is not None), default=0.0)
+        reached = self._metered_peak_kw(slot, wanted.peak_since)
         end = min(wanted.peak_until or slot + SLOT, day_start(slot) + DAY)
         coming = [self._hours.expected_gap_kwh(one, now) for one in slots_from(slot + SLOT, end)]
-        battery = self.parameters.battery
-        stored = state.e0_kwh - battery.e_low_kwh if battery is not None else 0.0
-        power = battery.power_kw if battery is not None else 0.0
-        return max(reached, water_level_kw((state.r_kwh, *coming), max(0.0, stored), power))
+        return max(reached, held_peak_kw(self.parameters, state.e0_kwh, (state.r_kwh, *coming)))
+
+    def _metered_peak_kw(self, slot: datetime, since: datetime | None) -> float:
+        """The highest metered mean import of a slot since an instant, of the last day, kW; else 0."""
+        first = slot if since is None else max(slot_start(since), slot - DAY)
+        metered = (self.energy_wh(past) for past in slots_from(first, slot))
+        return max((wh * (HOUR / SLOT) / _W for wh in metered if wh is not None), default=0.0)
 
     def _set(self, point: SetPoint, pv_limit_kw: float | None, now: datetime) -> None:
         self._devices.set_battery_kw(point.battery_kw, now)

@@ -13,14 +13,18 @@ How to use it::
 
 A reply leaves before the client is woken, so the VTN has an oadrCreatedReport before the data it announces.
 
-Source: OpenADR 2.0b sections 9.1.2 to 9.1.9, rules 53, 405 and 511; G12, G15.
+With TLS everybody who connects needs a certificate, and it is judged for every request before anything else
+is looked at: without one, or with one that is expired, revoked or weak by now, the answer is 403 and the
+connection ends (r516, r517). Who has a good certificate but is not the VTN (:mod:`ven_client.vtn_identity`)
+is answered 463 in the reply that fits, and nothing comes of the message.
+
+Source: OpenADR 2.0b sections 9.1.2 to 9.1.9 and 9.2.1.1, rules 53, 405, 511, 516 and 517; G12, G15.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,20 +32,23 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from certs.connections import ConnectionLimits, Connections
+from certs.envelope import Opened
+from certs.peer import PeerCertificate
+from certs.unread import BadBody, read_body, sent_away
 from schemas.oadr20b import wire
 from schemas.oadr20b.enums import ServiceName
-from schemas.oadr20b.errors import ApplicationError, WireError
+from schemas.oadr20b.errors import ApplicationError, NotRegistered, SecurityError, WireError
 from schemas.oadr20b.model import AnyMessage
+from schemas.oadr20b.simple_http import CONTENT_TYPE, PATH, base_path, is_xml, normal_path
+from ven_client.mail import Mail
 from ven_client.receiving import SERVICES, check_service, refusal
+from ven_client.vtn_identity import VtnIdentity
 
-__all__ = ["Incoming", "Limits", "Listener", "Receiver", "listen", "normal_path"]
+__all__ = ["Incoming", "Limits", "Listener", "Receiver", "listen"]
 
 _LOG: Final = logging.getLogger(__name__)
-_PATH: Final = "/OpenADR2/Simple/2.0b/"
-_CONTENT_TYPE: Final = "application/xml"
-_SLASHES: Final = re.compile("/+")
-_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
-_UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_CONNECTIONS: Final = ConnectionLimits(connections=100, per_address=50)
 
 
 class Receiver(Protocol):
@@ -65,12 +72,14 @@ class Limits:
         read_timeout_s: How long a body may take to arrive.
         idle_timeout_s: How long a connection may stay without a complete request head.
         requests: How many requests are served at once; more are answered 503.
+        connections: What lies below HTTP. There is one VTN, which may be behind a few addresses.
     """
 
     max_bytes: int = wire.MAX_BYTES
     read_timeout_s: float = 10.0
     idle_timeout_s: float = 75.0
     requests: int = 32
+    connections: ConnectionLimits = _CONNECTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +98,30 @@ class Listener:
     Args:
         prefix: What stands before the well-known path; empty for none.
         limits: Bounds.
+        vtn: Tells the VTN by its certificate; None is plain HTTP, where whoever posts is taken for it.
+        mail: Signs and verifies; None is a VEN without XML signatures.
         observer: Is shown every request that reached a service.
     """
 
     def __init__(
-        self, prefix: str, limits: Limits, observer: Callable[[Incoming], None] | None = None
+        self,
+        prefix: str,
+        limits: Limits,
+        vtn: VtnIdentity | None,
+        mail: Mail | None = None,
+        observer: Callable[[Incoming], None] | None = None,
     ) -> None:
-        self._base = "/" + prefix.strip("/") if prefix.strip("/") else ""
-        self._services = {self._base + _PATH + name: name for name in SERVICES}
+        self._base = base_path(prefix)
+        self._services = {self._base + PATH + name: name for name in SERVICES}
         self._limits = limits
+        self._vtn = vtn
+        self._mail = mail
         self._observer = observer
         self._receiver: Receiver | None = None
         self._serving = 0
+        self._connections = Connections(limits.connections, _ignore)
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self.url = ""
         """The base address, without the well-known path; set when it listens."""
 
@@ -114,54 +134,81 @@ class Listener:
         app = web.Application(client_max_size=self._limits.max_bytes)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=self._limits.idle_timeout_s, shutdown_timeout=1.0
+            app,
+            access_log=None,
+            keepalive_timeout=self._limits.idle_timeout_s,
+            shutdown_timeout=1.0,
+            lingering_time=0.0,
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
+        assert self._runner.server is not None
+        try:
+            self._server = await self._connections.listen(self._runner.server, host, port, tls)
+        except OSError:
+            await self.close()
+            raise
         scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://{host}:{self._runner.addresses[0][1]}{self._base}"
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{scheme}://{shown}:{self._server.sockets[0].getsockname()[1]}{self._base}"
 
     async def close(self) -> None:
         """Stop listening and end the connections."""
         runner, self._runner = self._runner, None
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         if runner is not None:
             await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        with self._connections.serving(request.transport):
+            response = await self._admitted(request)
+            return await sent_away(request, response, most_bytes=self._limits.max_bytes)
+
+    async def _admitted(self, request: web.Request) -> web.StreamResponse:
+        peer = None
+        if self._vtn is not None:
+            try:
+                peer = self._vtn.caller(request.transport)
+            except SecurityError as err:
+                return _unwelcome(request, err)
         service = self._services.get(normal_path(request.rel_url.raw_path))
         if service is None:
             return web.Response(status=404)
         if request.method != "POST":
             return web.Response(status=501)
-        if request.content_type != _CONTENT_TYPE or (request.charset or "utf-8").lower() not in (
-            "utf-8",
-            "utf8",
-        ):
+        if not is_xml(request.content_type, request.charset):
             return web.Response(status=406)
         if self._receiver is None or self._serving >= self._limits.requests:
             return web.Response(status=503, headers={"Retry-After": "1"})
         self._serving += 1
         try:
-            return await self._serve(request, service, self._receiver)
+            return await self._serve(request, service, self._receiver, peer)
         finally:
             self._serving -= 1
 
     async def _serve(
-        self, request: web.Request, service: ServiceName, receiver: Receiver
+        self,
+        request: web.Request,
+        service: ServiceName,
+        receiver: Receiver,
+        peer: PeerCertificate | None,
     ) -> web.StreamResponse:
         try:
             async with asyncio.timeout(self._limits.read_timeout_s):
-                body = await request.read()
+                body = await read_body(request, max_bytes=self._limits.max_bytes)
         except TimeoutError:
             return web.Response(status=408)
+        except BadBody:
+            return web.Response(status=400)
         except web.HTTPRequestEntityTooLarge:
             return web.Response(status=413)
-        status, reply = await self._answer(body, service, receiver)
+        status, reply = await self._answer(body, service, receiver, peer)
         if self._observer is not None:
             self._observer(Incoming(service=service, request=body, response=reply, http_status=status))
         if status != 200:
             return web.Response(status=status)
-        response = web.Response(body=reply, content_type=_CONTENT_TYPE) if reply else web.Response()
+        response = web.Response(body=reply, content_type=CONTENT_TYPE) if reply else web.Response()
         try:
             await response.prepare(request)
             await response.write_eof()
@@ -169,47 +216,68 @@ class Listener:
             receiver.wake()
         return response
 
-    async def _answer(self, body: bytes, service: ServiceName, receiver: Receiver) -> tuple[int, bytes]:
+    async def _answer(
+        self, body: bytes, service: ServiceName, receiver: Receiver, peer: PeerCertificate | None
+    ) -> tuple[int, bytes]:
+        """The one place where bytes become a message and back; ``peer`` is who sent them."""
         try:
-            message = wire.read(body, max_bytes=self._limits.max_bytes)
+            opened = await self._opened(body, peer)
         except WireError as err:
             _LOG.info("refused a body: %s", err)
             return err.http_status, b""
+        except SecurityError as err:
+            _LOG.warning("refused a message: %s", err)
+            return err.http_status, b""
+        except Exception:  # noqa: BLE001 - the last resort: no message may end the listener
+            _LOG.exception("unexpected")
+            return 500, b""
+        message = opened.message
         try:
             reply: AnyMessage | None
             try:
+                self._check_sender(peer)
                 check_service(message, service)
                 reply = await receiver.receive(message)
             except ApplicationError as err:
                 reply = refusal(message, err, None)
-            return 200, b"" if reply is None else wire.write(reply)
+            return 200, b"" if reply is None else self._encoded(reply, signed=opened.signed)
         except Exception:  # noqa: BLE001 - the last resort: no message may end the listener
             _LOG.exception("unexpected, from %s", type(message).__name__)
             return 500, b""
 
+    async def _opened(self, body: bytes, peer: PeerCertificate | None) -> Opened:
+        if self._mail is None:
+            return Opened(message=wire.read(body, max_bytes=self._limits.max_bytes))
+        return await self._mail.open(body, peer, max_bytes=self._limits.max_bytes)
 
-def normal_path(raw: str) -> str:
-    """Return a path in the form that is compared (r511, RFC 3986 section 6.2.2).
+    def _encoded(self, reply: AnyMessage, *, signed: bool) -> bytes:
+        """Return a reply as a body; it is signed if the message it answers was."""
+        return wire.write(reply) if self._mail is None else self._mail.encode(reply, signed=signed)
 
-    Percent-encoded unreserved characters are decoded, dot segments resolved; doubled slashes and one at the
-    end, which RFC 3986 keeps apart, are tolerated.
-    """
-    if "%" in raw:
-        raw = _ESCAPE.sub(_unescaped, raw)
-    if "/." not in raw and "//" not in raw and not raw.endswith("/"):
-        return raw
-    kept: list[str] = []
-    for segment in _SLASHES.sub("/", raw).strip("/").split("/"):
-        if segment == "..":
-            del kept[-1:]
-        elif segment != ".":
-            kept.append(segment)
-    return "/" + "/".join(kept)
+    def _check_sender(self, peer: PeerCertificate | None) -> None:
+        """Check that a message is the VTN's.
+
+        Raises:
+            NotRegistered: if somebody else has sent it.
+        """
+        if self._vtn is None or (peer is not None and self._vtn.is_vtn(peer)):
+            return
+        who = "nobody" if peer is None else f"{peer.subject}, {peer.fingerprint}"
+        _LOG.warning("a message from somebody who is not the VTN: %s", who)
+        raise NotRegistered("the certificate is not that of this VEN's VTN")
 
 
-def _unescaped(match: re.Match[str]) -> str:
-    character = chr(int(match.group(1), 16))
-    return character if character in _UNRESERVED else match.group(0)
+def _ignore(reason: str) -> None:
+    """Nobody counts the connections of a VEN that are cut off; the log has them."""
+    del reason
+
+
+def _unwelcome(request: web.Request, err: SecurityError) -> web.Response:
+    """Refuse a peer as a whole: nothing of its request is read, and its connection ends (r516, r517)."""
+    _LOG.warning("refused a request from %s: %s", request.remote, err)
+    response = web.Response(status=err.http_status)
+    response.force_close()
+    return response
 
 
 async def listen(
@@ -219,9 +287,31 @@ async def listen(
     prefix: str = "",
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
+    vtn: VtnIdentity | None = None,
+    mail: Mail | None = None,
     observer: Callable[[Incoming], None] | None = None,
 ) -> Listener:
-    """Return a listener that listens; it answers 503 until a VEN is attached."""
-    listener = Listener(prefix, limits or Limits(), observer)
+    """Return a listener that listens; it answers 503 until a VEN is attached.
+
+    Args:
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        prefix: What stands before the well-known path.
+        limits: Bounds.
+        tls: The context of :class:`certs.tls.ServerTls`; None is plain HTTP.
+        vtn: Tells the VTN by its certificate; with TLS there must be one.
+        mail: Signs and verifies; None is a VEN without XML signatures.
+        observer: Is shown every request that reached a service.
+
+    Raises:
+        ValueError: if there is TLS but nothing to tell the VTN by, or the other way round, or signatures
+            without both.
+        OSError: if the address is taken or not ours.
+    """
+    if (tls is None) != (vtn is None):
+        raise ValueError("TLS, and how to tell the VTN by its certificate, go together")
+    if mail is not None and vtn is None:
+        raise ValueError("messages are verified with the certificate of the connection: that needs TLS")
+    listener = Listener(prefix, limits or Limits(), vtn, mail, observer)
     await listener.start(host, port, tls)
     return listener

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from schemas.oadr20b import model as m
 from schemas.oadr20b.enums import ServiceName
+from schemas.oadr20b.uris import normal_uri
 
 __all__ = ["code_of", "is_success", "normal_uri", "replies_to", "response_of", "service_of"]
 
@@ -93,16 +93,3 @@ def code_of(message: m.AnyMessage) -> str | None:
 def is_success(code: str | None) -> bool:
     """Whether a responseCode means success; a reply without one is taken as such."""
     return code is None or code.startswith("2")
-
-
-def normal_uri(uri: str) -> str:
-    """Return a market context in the form that is compared: scheme and host in lower case, no bare slash.
-
-    Source: r512, RFC 3986 section 6.2.2.1.
-    """
-    try:
-        parts = urlsplit(uri.strip())
-    except ValueError:
-        return uri
-    path = "" if parts.path == "/" and parts.netloc else parts.path
-    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=path).geturl()

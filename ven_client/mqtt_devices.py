@@ -135,7 +135,9 @@ class MqttDevices:
         self._broker, self._topics, self._capacity_kwh = broker, topics, capacity_kwh
         self._now, self._repeat, self._identifier = now, repeat, identifier
         self._readings = Readings(topics.read, stale_after)
-        self._readings.keep_past(topics.meter_power)
+        for topic in (topics.meter_power, topics.pv_power, topics.battery_power):
+            if topic is not None:
+                self._readings.keep_past(topic)
         self._wanted: dict[str, str] = {}
         self._sent: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -227,6 +229,20 @@ class MqttDevices:
         """See :class:`ven_client.devices.Devices`."""
         mean = self._readings.mean(self._topics.meter_power, start, end)
         return None if mean is None else round(mean)
+
+    def mean_load_kw(self, start: datetime, end: datetime) -> float | None:
+        """See :class:`ven_client.live_forecast.Measuring`."""
+        topics = (self._topics.meter_power, self._topics.pv_power, self._topics.battery_power)
+        means = [self._readings.mean(topic, start, end) for topic in topics if topic is not None]
+        known = [mean for mean in means if mean is not None]
+        return sum(known) / _W if len(known) == len(means) else None
+
+    def mean_pv_kw(self, start: datetime, end: datetime) -> float | None:
+        """See :class:`ven_client.live_forecast.Measuring`; 0 without PV."""
+        if self._topics.pv_power is None:
+            return 0.0
+        mean = self._readings.mean(self._topics.pv_power, start, end)
+        return None if mean is None else mean / _W
 
     def net_kw(self, now: datetime) -> float:
         """See :class:`ven_client.devices.Devices`."""

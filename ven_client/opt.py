@@ -21,7 +21,8 @@ class OptDraft:
         availability: When a schedule holds; a duration of zero is open-ended (r210).
         market_context: Limits a schedule to one programme (r205).
         qualified_event_id: The event, instead of a schedule.
-        resources: Limits the opt to these of the VEN's resources; empty is all of them (r202).
+        resources: Limits the opt to these of the VEN's resources; empty is all of them (r202). The target
+            has the venID beside them (S 8.5.2), which widens nothing: only alone it means all.
 
     Raises:
         ValueError: if it is neither a schedule nor the opt of one event, or both.
@@ -55,5 +56,5 @@ class OptDraft:
             created_date_time=now,
             request_id=request_id,
             qualified_event_id=self.qualified_event_id,
-            target=Target(resource_ids=self.resources, ven_ids=() if self.resources else (ven_id,)),
+            target=Target(resource_ids=self.resources, ven_ids=(ven_id,)),
         )

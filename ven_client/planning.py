@@ -35,7 +35,7 @@ from ven_client.hems.model import (
 from ven_client.hems.plan import commit, offer, without_market
 from ven_client.hems.program import Planner
 from ven_client.instructions import MarketResult, Programme
-from ven_client.programmes import planned_limits, planned_tariffs
+from ven_client.programmes import planned_limits, planned_peak, planned_tariffs
 from ven_client.slots import DAY, HOUR, SLOT, SLOTS_PER_DAY, day_start, hour_start, slot_of_day, slots_from
 from ven_client.state import HomeMemory, OfferKept, PlanKept, SlotKept
 
@@ -122,6 +122,7 @@ class HourPlanner:
         self._results: dict[datetime, MarketResult] = {}
         self._weights: dict[datetime, Series] = {}
         self._programmes: tuple[Programme, ...] = ()
+        self._reached_kw = 0.0
 
     def offer(self, hour: datetime, e0_kwh: float, now: datetime) -> Offer:
         """Return the offer for an hour; the same one when asked again.
@@ -167,6 +168,14 @@ class HourPlanner:
     def take_programmes(self, programmes: tuple[Programme, ...]) -> None:
         """Take the programmes that hold or will hold: their tariffs go into plans made from now on."""
         self._programmes = programmes
+
+    def take_reached(self, reached_kw: float) -> None:
+        """Take the highest mean import metered since a demand charge holds: it costs nothing more."""
+        self._reached_kw = max(0.0, reached_kw)
+
+    def may_discharge(self, slot: datetime) -> bool:
+        """Whether the customer lets the battery discharge in a slot."""
+        return slot_of_day(slot) // SLOTS_PER_HOUR not in self._parameters.no_discharge_hours
 
     def expected_gap_kwh(self, slot: datetime, now: datetime) -> float:
         """Return the expected load less production of a slot, kWh."""
@@ -301,6 +310,8 @@ class HourPlanner:
             e_end_kwh=battery.e_start_kwh if battery is not None else 0.0,
             charge_budget_kwh=budget - sum(max(0.0, -s) for s in used),
             discharge_budget_kwh=budget - sum(max(0.0, s) for s in used),
+            no_discharge=tuple(not self.may_discharge(slot) for slot in slots),
+            peak=planned_peak(self._programmes, start, len(slots), self._reached_kw),
         )
 
     def _reserve(self, start: datetime, flexible_kwh: float) -> RealtimeReserve:

@@ -35,6 +35,7 @@ from ven_client.hems.model import (
     WH_PER_KWH,
     HomeParameters,
     MarketLimits,
+    PeakCharge,
     Series,
     Tariffs,
 )
@@ -47,7 +48,10 @@ __all__ = [
     "ShedStep",
     "ShedTable",
     "Situation",
+    "held_peak_kw",
+    "peak_since",
     "planned_limits",
+    "planned_peak",
     "planned_tariffs",
     "situation",
     "unservable",
@@ -182,7 +186,7 @@ def situation(
         high_kw=high if high < _INF else None,
         stored_kwh=_stored_kwh(programmes, now, home, stored_at),
         peak_c_per_kw=max(0.0, sum(step.value for _, step in peaks) / MILLICENT_PER_CENT),
-        peak_since=min((step.start for _, step in peaks), default=None),
+        peak_since=peak_since(programmes, now),
         peak_until=max((step.end for _, step in peaks), default=None),
     )
 
@@ -216,6 +220,47 @@ def planned_limits(
         min(limits.ask_c_per_kwh[k], bids[k]) if touched[k] else limits.ask_c_per_kwh[k] for k in slots
     )
     return replace(limits, bid_c_per_kwh=bids, ask_c_per_kwh=asks)
+
+
+def peak_since(programmes: Sequence[Programme], now: datetime) -> datetime | None:
+    """Return since when a demand charge holds at an instant; None if none does."""
+    return min((step.start for _, step in _holding(programmes, ProgrammeKind.PEAK, now)), default=None)
+
+
+def planned_peak(
+    programmes: Sequence[Programme], start: datetime, slots: int, reached_kw: float
+) -> PeakCharge | None:
+    """Return the demand charge of a horizon that begins with a slot (rule 6); None if none holds in it.
+
+    Charges that hold at different times count as one, at the highest price any slot has.
+
+    Args:
+        programmes: Those the home has opted in to.
+        start: First slot of the horizon.
+        slots: Its length.
+        reached_kw: Import that costs nothing more, kW.
+    """
+    if not _about(programmes, ProgrammeKind.PEAK):
+        return None
+    held = [_holding(programmes, ProgrammeKind.PEAK, start + k * SLOT) for k in range(slots)]
+    price = max(sum(step.value for _, step in steps) for steps in held) / MILLICENT_PER_CENT
+    if price <= 0.0:
+        return None
+    return PeakCharge(c_per_kw=price, reached_kw=reached_kw, holds=tuple(map(bool, held)))
+
+
+def held_peak_kw(home: HomeParameters, e0_kwh: float, gaps_kwh: Sequence[float]) -> float:
+    """Return the lowest peak that a home's battery can hold over slots, kW; see :func:`water_level_kw`.
+
+    Args:
+        home: Devices.
+        e0_kwh: Stored energy now.
+        gaps_kwh: Expected load less production per slot, kWh.
+    """
+    battery = home.battery
+    if battery is None:
+        return water_level_kw(gaps_kwh, 0.0, 0.0)
+    return water_level_kw(gaps_kwh, max(0.0, e0_kwh - battery.e_low_kwh), battery.power_kw)
 
 
 def water_level_kw(gaps_kwh: Sequence[float], energy_kwh: float, power_kw: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.oadr20b.errors import TransportError
+from schemas.oadr20b.errors import CertificateTrouble, TransportError
 from schemas.oadr20b.model import AnyMessage, Message
 
 __all__ = ["Refusals"]
@@ -29,8 +29,11 @@ class Refusals:
         self._counts.pop(type(request), None)
 
     def is_hopeless(self, request: AnyMessage, error: TransportError) -> bool:
-        """Count a failure; return whether to give the message up, by status and number."""
-        if error.http_status is None:
+        """Count a failure; return whether to give the message up, by status and number.
+
+        Trouble with a certificate is never a message's fault.
+        """
+        if error.http_status is None or isinstance(error, CertificateTrouble):
             return False
         count = self._counts.get(type(request), 0) + 1
         hopeless = error.http_status in _POINTLESS or count >= self._attempts

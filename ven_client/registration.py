@@ -80,6 +80,7 @@ class Registration:
             registration_id=None if new else self.registration_id,
             ven_id=self._config.ven_id if new else self.ven_id,
             report_only=self._config.report_only,
+            xml_signature=self._config.xml_signature,
             ven_name=self._config.ven_name,
             transport_address=self._config.push_address,
             http_pull_model=self._config.push_address is None,

@@ -4,8 +4,9 @@
 2. A periodic report is due at start + k * reportBackDuration, k = 1, 2, ...; its window is the stretch
    [due - back, due), cut at the end of the reportInterval; a duration of zero is for ever (r324, r325).
    Windows that were over before the request came are not reported; one that ends at that instant is.
-3. Once is due as soon as the request is answered (r324, r337); its window is the interval asked for in a
-   HISTORY report, else the latest granularity.
+3. Once is due as soon as the request is answered (r324, r337). Its window is the interval asked for in a
+   HISTORY report. Telemetry has no past: its interval is ignored, and the window is the latest granularity,
+   or where that is zero the latest sampling period.
 4. Granularity zero is on change: the application is asked every reportBackDuration and may have nothing.
 5. An oadrCreateReport is taken as a whole or not at all, for its answer has one code. Repeating a request
    with the same reportRequestID and content changes nothing; with other content it replaces.
@@ -34,6 +35,7 @@ from schemas.oadr20b.model import (
     Report,
     ReportPayload,
     ReportRequest,
+    ReportSpecifier,
     ResourceStatus,
     UpdatedReport,
     UpdateReport,
@@ -249,10 +251,10 @@ class ReportBook:
             interval = specifier.report_interval
             if not back:
                 kind = JobKind.METADATA if metadata else JobKind.ONCE
-                start, end = now - granularity, now
+                start, end = now - (granularity or self._sampling(specifier)), now
                 if not metadata and interval is not None and self._is_history(specifier.report_specifier_id):
                     start, end = interval.dtstart, interval.duration.after(interval.dtstart)
-                    end = now if interval.duration.is_zero else end
+                    end = now if interval.duration.is_zero else min(end, now)
                 return ReportJob(request=request, kind=kind, start=start, back=back, end=end, due=now)
             if interval is None:  # r324 asks for one; a VTN that leaves it out means from now on, for ever
                 interval = Period(dtstart=now.replace(microsecond=0), duration=Duration())
@@ -282,6 +284,17 @@ class ReportBook:
                 raise InvalidData(f"{payload.r_id} is sampled every {rate.min_period} at most")
         if back and granularity > back:
             raise InvalidData("granularity is longer than reportBackDuration")
+
+    def _sampling(self, specifier: ReportSpecifier) -> timedelta:
+        """Return the longest of the shortest sampling periods of what is asked for."""
+        offer = self._offers.get(specifier.report_specifier_id)
+        asked = {payload.r_id for payload in specifier.payloads}
+        periods = (
+            each.sampling_rate.min_period.timedelta()
+            for each in (offer.descriptions if offer is not None else ())
+            if each.r_id in asked and each.sampling_rate is not None
+        )
+        return max(periods, default=timedelta(0))
 
     def _is_history(self, report_specifier_id: str) -> bool:
         return "HISTORY" in (self._offers[report_specifier_id].report_name or "")

@@ -19,6 +19,8 @@ class VenConfig:
         resources: resourceIDs behind this VEN, as event targets name them.
         groups: groupIDs this VEN belongs to.
         market_contexts: Contexts whose events are taken, others get 462; empty takes any (r48).
+        xml_signature: What the registration says of XML signatures: that everything is signed, and everything
+            that comes should be (r514). The transport and the listener must do as it says.
         report_only: Only EiReport and EiRegisterParty are used.
         query_first: Start with oadrQueryRegistration.
         push_address: Where the VTN reaches this VEN's listener, without the well-known path
@@ -43,6 +45,7 @@ class VenConfig:
     resources: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     market_contexts: tuple[str, ...] = ()
+    xml_signature: bool = False
     report_only: bool = False
     query_first: bool = False
     push_address: str | None = None

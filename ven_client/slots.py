@@ -11,6 +11,7 @@ __all__ = [
     "LOCAL_OFFSET",
     "SLOT",
     "SLOTS_PER_DAY",
+    "complete_slots",
     "day_start",
     "hour_start",
     "slot_of_day",
@@ -46,6 +47,15 @@ def day_start(when: datetime) -> datetime:
 def slot_of_day(when: datetime) -> int:
     """Return the index of an instant's slot in its local day, 0 to 143."""
     return ((when - _EPOCH + LOCAL_OFFSET) % DAY) // SLOT
+
+
+def complete_slots(start: datetime, end: datetime, length: timedelta = SLOT) -> tuple[datetime, ...]:
+    """Return the starts of the slots (or minutes) that end after ``start`` and not after ``end``.
+
+    Stretches that follow each other, wherever they are cut, have each slot once.
+    """
+    first, last = (when - (when - _EPOCH) % length for when in (start, end))
+    return tuple(first + k * length for k in range(max(0, (last - first) // length)))
 
 
 def slots_from(start: datetime, end: datetime) -> tuple[datetime, ...]:

@@ -32,6 +32,7 @@ __all__ = [
     "SentOpt",
     "SessionState",
     "SlotKept",
+    "SlotMeasured",
     "StateStore",
     "VenState",
 ]
@@ -71,7 +72,8 @@ class SessionState:
     """The protocol's part.
 
     Attributes:
-        registration: None while there is none; then the rest is empty but for the events.
+        registration: None while there is none; then the rest is empty but for the events, and the answer to
+            the cancellation of the last one while that is outgoing.
         events: Held events with versions, opts given and randomised offsets.
         offers: The metadata that was announced.
         jobs: Report requests accepted, with their next windows.
@@ -158,6 +160,15 @@ class ChargeKept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotMeasured:
+    """Consumption and production of a slot that is over, kWh, as real devices measured them."""
+
+    slot: datetime
+    load_kwh: float
+    pv_kwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HomeMemory:
     """The home's part: what it has said and read, as far as anything still depends on it."""
 
@@ -169,6 +180,8 @@ class HomeMemory:
     running: tuple[RunningKept, ...] = ()
     absences: tuple[AbsenceKept, ...] = ()
     charges: tuple[ChargeKept, ...] = ()
+    measured: tuple[SlotMeasured, ...] = ()
+    """Of a home with real devices: its forecast is made of them."""
     registers: Registers | None = None
     """Of a simulated home: real devices keep their own."""
 

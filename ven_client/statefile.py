@@ -17,9 +17,12 @@ Errors::
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from ven_client.nonce_table import NonceTable
 from ven_client.state import VenState
 from ven_client.stateform import FORMAT, Key, RowReader, RowWriter, UnreadableRow
 
@@ -133,6 +136,20 @@ class StateFile:
             raise CommitFailed(f"{self._path}: {err}") from err
         self._rows = rows
         self.commits += 1
+
+    def nonces(self, *, now: Callable[[], datetime], window: timedelta) -> NonceTable:
+        """Return the nonces of accepted messages, which are kept in the same file.
+
+        Args:
+            now: The protocol's clock.
+            window: How far the time stamp of a signature may be from now.
+
+        Raises:
+            CommitFailed: if the file cannot be written, also later when a nonce is to be remembered.
+        """
+        return NonceTable(
+            self._db, now=now, window=window, failed=lambda err: CommitFailed(f"{self._path}: {err}")
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -40,6 +40,7 @@ from ven_client.state import (
     SentOpt,
     SessionState,
     SlotKept,
+    SlotMeasured,
     VenState,
 )
 
@@ -107,6 +108,7 @@ _FORMS: Final[dict[str, TypeAdapter[Any]]] = {
     "home-absence": TypeAdapter(AbsenceKept),
     "home-charge": TypeAdapter(ChargeKept),
     "home-registers": TypeAdapter(Registers),
+    "home-measured": TypeAdapter(SlotMeasured),
 }
 
 
@@ -162,6 +164,7 @@ class RowReader:
             running=self._json("home-running", RunningKept),
             absences=self._json("home-absence", AbsenceKept),
             charges=self._json("home-charge", ChargeKept),
+            measured=self._json("home-measured", SlotMeasured),
             registers=registers[0] if registers else None,
         )
         session = SessionState(
@@ -222,6 +225,7 @@ def _records(state: VenState) -> Iterator[tuple[Key, object]]:
     yield from _timed("home-phase", ((kept.at, kept) for kept in home.phases))
     yield from _timed("home-running", ((kept.slot, kept) for kept in home.running))
     yield from _timed("home-charge", ((kept.start, kept) for kept in home.charges))
+    yield from _timed("home-measured", ((kept.slot, kept) for kept in home.measured))
     if home.registers is not None:
         yield ("home-registers", ""), home.registers
     yield from _timed("home-absence", ((kept.start, kept) for kept in home.absences))

@@ -202,8 +202,8 @@ DECISIONS: Final = (
     Decision(
         1,
         "403 after a failed TLS handshake cannot be sent",
-        "the handshake is ended; 463 where a proxy ends TLS and no certificate comes",
-        "`require_fingerprint`",
+        "the handshake is ended; 403 where a proxy ends TLS and no certificate comes",
+        "`identity`",
     ),
     Decision(2, "SHA-1 signature methods are listed and forbidden", "only SHA-256 is made or taken", "none"),
     Decision(3, "least size of elliptic keys: 224 or 256 bits", "P-256 or better", "none"),

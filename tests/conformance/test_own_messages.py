@@ -28,11 +28,15 @@ from ven_client.session import Session, State
 from ven_client.settings import VenConfig
 from ven_client.transport import Exchange
 from vtn_server.operator import ReportRequestDraft, VenId
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import PeerIdentity
 
 CHECKED = VtnSettings(
-    vtn_id="vtn-1", poll_period=SETTINGS.poll_period, validate_outgoing=True, check_rules=True
+    vtn_id="vtn-1",
+    identity=Identity.CLAIMED,
+    poll_period=SETTINGS.poll_period,
+    validate_outgoing=True,
+    check_rules=True,
 )
 
 

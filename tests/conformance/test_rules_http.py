@@ -18,6 +18,7 @@ from schemas.oadr20b.errors import TransportError
 from tests.unit.vtn.rig import ALICE, SETTINGS, START, MemoryStore, Rig
 from ven_client.transport import HttpPull
 from vtn_server.http import HttpServer, serve
+from vtn_server.peers import ClaimedNames
 from vtn_server.pushing import url_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -31,7 +32,7 @@ POLL = wire.write(m.Poll(ven_id=ALICE))
 async def server() -> AsyncIterator[HttpServer]:
     rig = await Rig(MemoryStore()).start()
     await rig.bootstrap("alice")
-    running = await serve(rig.service, prefix="/grid/")
+    running = await serve(rig.service, peers=ClaimedNames(), prefix="/grid/")
     yield running
     await running.close()
 
@@ -135,7 +136,7 @@ async def test_status(
 
 async def test_g12_the_status_of_a_wrong_method_may_be_set() -> None:
     rig = await Rig(MemoryStore(), replace(SETTINGS, wrong_method_status=405)).start()
-    running = await serve(rig.service)
+    running = await serve(rig.service, peers=ClaimedNames())
     async with aiohttp.ClientSession() as session, session.get(f"{running.url}{PATH[5:]}OadrPoll") as answer:
         assert answer.status == 405
     await running.close()

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -22,8 +23,10 @@ from feederloop.simulation.homes import SimulatedHousehold
 from feederloop.simulation.result import RunResult
 from feederloop.simulation.run import DayRun, RunOptions, RunOutcome
 from feederloop.simulation.scenario import Scenario, ScenarioOptions, load_scenario
+from feederloop.simulation.street_certificates import StreetCertificates
 from feederloop.simulation.uncontrolled import run_uncontrolled
 from feederloop.simulation.vens import Link
+from tests.e2e.remote_rig import RemoteLine, WrittenMeters
 from ven_client.hems.program import Planner
 
 HOMES: Final = tuple(HomeId(f"H0{k}") for k in range(1, 9))
@@ -91,6 +94,9 @@ class Day:
     model_error: bool = False
     logged: HomeId | None = None
     link: Link | None = None
+    tls: bool = False
+    remote: bool = False
+    """Whether the engine has nothing but the operator API and a file of meters, as in another process."""
     run: DayRun = field(init=False)
     options: RunOptions = field(init=False)
     _script: list[Coroutine[Any, Any, None]] = field(init=False, default_factory=list)
@@ -104,6 +110,7 @@ class Day:
             law=self.law,
             model_error=self.model_error,
             logged=self.logged,
+            certificates=StreetCertificates(self.folder / "pki", HOMES) if self.tls else None,
             database=self.folder / "vtn.sqlite",
         )
         self.run = DayRun(self.scenario, self.options, planner=planner(), link=self.link)
@@ -139,7 +146,12 @@ class Day:
         async def main() -> RunOutcome:
             for work in self._script:
                 self.run.clock.spawn(work, "script")
-            return await self.run.play()
+            async with AsyncExitStack() as stack:
+                if self.remote:
+                    self.run.desk = RemoteLine(self.run, stack)
+                    meters = self.folder / "meters.csv"
+                    self.run.telemetry = WrittenMeters(self.run.plant, self.run, meters)
+                return await self.run.play()
 
         return asyncio.run(main())
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from schemas.oadr20b.enums import OptType
-from schemas.oadr20b.model import CreateReport
+from schemas.oadr20b.model import CreateReport, ReportRequest
 from tests.unit.vtn.rig import START
 from vtn_server.records import EventRecord
 from vtn_server.sqlstore import open_store
@@ -30,6 +31,15 @@ class VenLedger:
     cancelling: str | None = None
     readings: dict[datetime, float] = field(default_factory=dict)
     readings_sent: dict[datetime, float] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    """The newest version of each event that came."""
+    asked: set[int] = field(default_factory=set)
+    """Days of the report requests that came."""
+    replays: int = 0
+
+    def see(self, event_id: str, number: int) -> None:
+        """Note a version of an event."""
+        self.seen[event_id] = max(number, self.seen.get(event_id, -1))
 
 
 @dataclass
@@ -61,6 +71,25 @@ class Ledger:
             + sum(number + 1 for number in self.events.values())
             + sum(map(len, self.requested.values()))
         )
+
+    def missing(self) -> tuple[str, ...]:
+        """Return what the operator was told would be sent, and has not come to some VEN."""
+        return tuple(
+            f"{event_id} to {ven_id}"
+            for ven_id, ven in self.vens.items()
+            for event_id, number in self.events.items()
+            if ven.seen.get(event_id, -1) < number
+        ) + tuple(
+            f"the request for day {day} to {ven_id}"
+            for ven_id, days in self.requested.items()
+            for day in days - self.vens[ven_id].asked
+        )
+
+
+def days_of(requests: Iterable[ReportRequest]) -> set[int]:
+    """Return the days report requests are about; 0 is the one that the plan makes."""
+    periods = (each.specifier.report_interval for each in requests)
+    return {(each.dtstart - START).days for each in periods if each is not None}
 
 
 async def compare(url: str, ledger: Ledger) -> None:

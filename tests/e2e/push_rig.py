@@ -19,13 +19,21 @@ from ven_client.settings import VenConfig
 from ven_client.transport import HttpPull
 from vtn_server.http import HttpServer, serve
 from vtn_server.operator import Operator, VenView
+from vtn_server.peers import ClaimedNames
 from vtn_server.push import PushDispatcher, PushLimits
+from vtn_server.push_targets import PushTargets
 from vtn_server.service import Exchange, VtnService
-from vtn_server.settings import ReportPlan, VtnSettings, no_reports
+from vtn_server.settings import Identity, ReportPlan, VtnSettings, no_reports
 from vtn_server.state import Provision, VenId
 from vtn_server.store import Store
 
-SETTINGS = VtnSettings(vtn_id="vtn-1", push=True, validate_outgoing=True)
+SETTINGS = VtnSettings(
+    vtn_id="vtn-1",
+    identity=Identity.CLAIMED,
+    push=True,
+    push_targets=PushTargets.loopback(),
+    validate_outgoing=True,
+)
 
 
 class Vtn:
@@ -55,7 +63,7 @@ class Vtn:
             on_exchange=self.exchanges.append,
         )
         self.operator = Operator(self.service)
-        self.server = await serve(self.service, port=self._port)
+        self.server = await serve(self.service, peers=ClaimedNames(), port=self._port)
         self._port = self.server.port
         self.dispatcher = PushDispatcher(
             self.service, self.clock, random.Random(3), limits=self.limits, spawn=self.clock.spawn

@@ -22,7 +22,8 @@ from tests.unit.vtn.rig import ALICE, MemoryStore, Rig
 from ven_client.settings import VenConfig
 from ven_client.transport import HttpPull, retry_after_s
 from vtn_server.http import HttpServer, serve
-from vtn_server.settings import VtnSettings
+from vtn_server.peers import ClaimedNames
+from vtn_server.settings import Identity, VtnSettings
 
 __all__ = ["vtn"]
 
@@ -34,9 +35,12 @@ XML = {"Content-Type": "application/xml"}
 
 @pytest.fixture
 async def server() -> AsyncIterator[HttpServer]:
-    rig = await Rig(MemoryStore(), VtnSettings(vtn_id="vtn-1", idle_timeout_s=0.2, max_requests=1)).start()
+    rig = await Rig(
+        MemoryStore(),
+        VtnSettings(vtn_id="vtn-1", identity=Identity.CLAIMED, idle_timeout_s=0.2, max_requests=1),
+    ).start()
     await rig.register("alice")
-    running = await serve(rig.service)
+    running = await serve(rig.service, peers=ClaimedNames())
     yield running
     await running.close()
 

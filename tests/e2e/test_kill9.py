@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 async def test_a_day_with_kills_on_sqlite(tmp_path: Path) -> None:
     outcome = await day(str(tmp_path / "vtn.sqlite"), kills=6, seed=1)
     assert outcome.facts > 6  # it was not an idle day
+    assert outcome.replays > 0
 
 
 async def test_a_day_with_kills_on_postgresql(postgres_url: str) -> None:

@@ -22,7 +22,7 @@ from tests.e2e.ven_child import NAME, SECOND, value_of
 from ven_client.state import VenState
 from ven_client.statefile import StateFile
 from vtn_server.records import EventDraft
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import Provision, Reading, ReportRequestDraft, VenId
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -75,6 +75,7 @@ async def vtn(tmp_path: Path) -> AsyncIterator[VtnHost]:
     host = VtnHost(
         settings=VtnSettings(
             vtn_id="vtn",
+            identity=Identity.CLAIMED,
             poll_period=Duration(),
             resend_after_s=1.0,
             max_deliveries=1000,

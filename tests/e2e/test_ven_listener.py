@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
+from certs.connections import ConnectionLimits
 from schemas.oadr20b import model as m
-from schemas.oadr20b import wire
+from schemas.oadr20b import simple_http, wire
 from tests.unit.ven.ven_fakes import OK, create_report, distribute, request
-from ven_client.listener import Incoming, Limits, Listener, listen, normal_path
-from vtn_server import http as vtn_http
+from ven_client.listener import Incoming, Limits, Listener, listen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 
@@ -191,5 +192,31 @@ async def test_nobody_attached() -> None:
     ],
 )
 def test_r511_paths_are_normalised_alike_on_both_sides(raw: str, normal: str) -> None:
-    assert normal_path(raw) == normal
-    assert vtn_http.normal_path(raw) == normal
+    assert simple_http.normal_path(raw) == normal
+
+
+@contextlib.asynccontextmanager
+async def bounded(bounds: ConnectionLimits) -> AsyncIterator[int]:
+    running = await listen(limits=Limits(connections=bounds))
+    running.attach(FakeVen())
+    yield int(running.url.rpartition(":")[2])
+    await running.close()
+
+
+async def test_a_slow_head_is_cut_off() -> None:
+    async with bounded(ConnectionLimits(head_s=0.05)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /OpenADR2/Simple/2.0b/EiEvent HTTP/1.1\r\n")
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
+
+
+async def test_too_many_connections_of_an_address() -> None:
+    async with bounded(ConnectionLimits(connections=10, per_address=2, head_s=300)) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+        assert not any(each.at_eof() for each, _ in held)
+        for each in (writer, *(writer for _, writer in held)):
+            each.close()

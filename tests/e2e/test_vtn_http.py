@@ -16,7 +16,8 @@ from schemas.oadr20b import wire
 from schemas.oadr20b.enums import ResponseRequired
 from tests.unit.vtn.rig import ALICE, Rig, draft, price_signal
 from vtn_server.http import HttpServer, serve
-from vtn_server.settings import VtnSettings
+from vtn_server.peers import ClaimedNames
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.sqlstore import SqlStore
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
@@ -30,14 +31,20 @@ PATH = "/dso/OpenADR2/Simple/2.0b/"
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     store = SqlStore(tmp_path / "vtn.sqlite")
-    settings = VtnSettings(vtn_id="vtn-1", max_bytes=20_000, read_timeout_s=0.05, validate_outgoing=True)
+    settings = VtnSettings(
+        vtn_id="vtn-1",
+        identity=Identity.CLAIMED,
+        max_bytes=20_000,
+        read_timeout_s=0.05,
+        validate_outgoing=True,
+    )
     yield await Rig(store, settings).start()
     await store.close()
 
 
 @pytest.fixture
 async def server(rig: Rig) -> AsyncIterator[HttpServer]:
-    running = await serve(rig.service, prefix="/dso/")
+    running = await serve(rig.service, peers=ClaimedNames(), prefix="/dso/")
     yield running
     await running.close()
 

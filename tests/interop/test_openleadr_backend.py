@@ -20,8 +20,9 @@ from ven_client.hems.program import Planner
 from ven_client.openleadr_backend import OpenleadrBackend
 from vtn_server.http import serve
 from vtn_server.operator import EventDraft, Operator, Provision, ReportRequestDraft, VenId
+from vtn_server.peers import ClaimedNames
 from vtn_server.service import VtnService
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.sqlstore import SqlStore
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -61,13 +62,13 @@ async def test_a_high_price_makes_the_home_give_more(tmp_path: Path) -> None:
     household = build_household(scenario, spec, NOON, Planner())
     store = SqlStore(tmp_path / "vtn.sqlite")
     service = await VtnService.start(
-        VtnSettings(vtn_id="Feederloop_VTN"),
+        VtnSettings(vtn_id="Feederloop_VTN", identity=Identity.CLAIMED),
         store,
         now=now,
         new_id=lambda: f"id-{next(ids)}",
         report_plan=meter_once,
     )
-    operator, server = Operator(service), await serve(service)
+    operator, server = Operator(service), await serve(service, peers=ClaimedNames())
     await operator.provision([Provision(ven_id=VEN, ven_name="H07")])
     client = OpenADRClient(ven_name="H07", vtn_url=f"{server.url}/OpenADR2/Simple/2.0b", allow_jitter=False)
     application = HomeApplication(

@@ -366,3 +366,21 @@ def test_expiry_on_an_open_connection(made: Path) -> None:
     assert refusal(peer, REAL_NOW) is None
     assert "expired" in (refusal(peer, REAL_NOW + days(826)) or "")
     assert "valid from" in (refusal(peer, REAL_NOW - days(1)) or "")
+
+
+def test_a_refresh_without_news_keeps_the_context(pki: Pki, folder: Path) -> None:
+    running = ClientTls(files(folder, "ven", "ven-1", "ec", crl=True), REAL_NOW, alarm=lambda text: None)
+    contexts = [running.context]
+    running.refresh(REAL_NOW)
+    assert running.context is contexts[0]
+    for change in (
+        lambda: pki.rotate(Role.VEN, "ven-1", REAL_NOW),
+        lambda: pki.revoke([], REAL_NOW),
+        lambda: (folder / "trust.pem").write_bytes((folder / "trust.pem").read_bytes() * 2),
+    ):
+        change()
+        running.refresh(REAL_NOW)
+        assert running.context not in contexts
+        contexts.append(running.context)
+    running.refresh(REAL_NOW + days(31))  # the list is stale now: OpenSSL must not look at it any more
+    assert running.context not in contexts

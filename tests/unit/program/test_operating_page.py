@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from config.settings import data_path
+from dso_engine.feeder import load_network
 from feederloop.cli import app
+from feederloop.customers import read_connections
 from feederloop.provisioning import read_provisions
 from vtn_server import api_forms as forms
 from vtn_server import api_models as api
@@ -31,6 +35,8 @@ def test_the_event_of_the_page_can_be_published() -> None:
     draft = forms.draft_of(wanted, wanted.event_id or "", wanted.start, (VenId("v"),))
     record = rules.publish(draft, datetime(2026, 5, 16, tzinfo=UTC))
     assert [each.signal_name for each in record.signals] == ["SIMPLE", "LOAD_DISPATCH"]
+    assert draft.baseline is not None
+    assert (draft.baseline.dtstart, draft.baseline.duration) == (wanted.start, draft.duration)
     change = api.EventModify.model_validate({"values": [{"signal_id": "level", "values": [1, 3]}]})
     assert forms.with_values(record, change.values)[0].intervals[1].signal_value == 3
 
@@ -45,7 +51,7 @@ def test_the_files_of_vens_of_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"feederloop ((?:operator|vtn|ven)(?: [a-z]+)*)", PAGE)))
+    "command", sorted(set(re.findall(r"feederloop ((?:operator|vtn|ven|dso)(?: [a-z]+)*)", PAGE)))
 )
 def test_every_command_of_the_page_exists(command: str) -> None:
     words = command.split()
@@ -53,6 +59,7 @@ def test_every_command_of_the_page_exists(command: str) -> None:
         "operator": {"events", "vens", "reports", "registrations", "opts", "stats", "openapi"},
         "vtn": {"backup", "restore", "prune"},
         "ven": set(),
+        "dso": set(),
     }
     kept = words[:1]
     if len(words) > 1 and words[1] in known[words[0]]:
@@ -61,3 +68,12 @@ def test_every_command_of_the_page_exists(command: str) -> None:
             kept.extend(words[2:3])
     found = CliRunner().invoke(app, [*kept, "--help"])
     assert found.exit_code == 0, found.output
+
+
+def test_the_file_of_homes_of_the_page(tmp_path: Path) -> None:
+    found = re.search(r"^ *```csv\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    (tmp_path / "homes.csv").write_text(textwrap.dedent(found.group(1)), encoding="utf-8")
+    network = load_network(data_path("networks", "lv_50h_rural.json"))
+    homes = {each.customer.home: each for each in read_connections(tmp_path / "homes.csv", network)}
+    assert [str(home) for home, each in homes.items() if each.customer.participates] == ["H01", "H02"]

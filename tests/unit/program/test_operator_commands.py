@@ -18,9 +18,9 @@ from feederloop.operator_events import BadOption, Wanted, event_of, instant
 from schemas.oadr20b import model as m
 from tests.unit.vtn import rig as kit
 from tests.unit.vtn.rig import ALICE, MemoryStore, Rig
-from vtn_server import api_models as api
 from vtn_server.api import serve_api
 from vtn_server.api_desk import Desk
+from vtn_server.api_stats_models import StatsOut
 
 TOKEN = "a-token-of-the-operator"
 NOW = datetime(2026, 5, 16, 10, 0, 30, 500, tzinfo=UTC)
@@ -154,6 +154,13 @@ async def test_vens_registrations_and_opts(shell: Shell) -> None:
     assert "CreatedEvent" in await shell.text("stats")
 
 
+async def test_certificates(shell: Shell) -> None:
+    mark = "AA:BB:CC:DD:EE:FF:00:11:22:33"
+    assert (await shell.json("vens", "fingerprint", ALICE, mark.lower()))["fingerprint"] == mark
+    assert mark in await shell.refused(1, "vens", "fingerprint", "ven-bob", mark)
+    assert (await shell.json("vens", "fingerprint", ALICE, "--clear"))["fingerprint"] is None
+
+
 async def test_reports(shell: Shell) -> None:
     await shell.rig.bootstrap("alice", (kit.metadata(),))
     asked = await shell.json("reports", "request", ALICE, "meter-energy", "--start", "2018-05-16T10:00:00Z")
@@ -189,6 +196,9 @@ async def test_reports(shell: Shell) -> None:
         (("events", "create", "--file", "-", "--all"), "either a file"),
         (("events", "modify", "e"), "either --value or --file"),
         (("vens", "provision", "x", "--fingerprint", "AA"), "fingerprint"),
+        (("vens", "fingerprint", ALICE, "AA"), "fingerprint"),
+        (("vens", "fingerprint", ALICE), "--clear"),
+        (("vens", "fingerprint", ALICE, "AA:BB:CC:DD:EE:FF:00:11:22:33", "--clear"), "--clear"),
     ],
 )
 async def test_options_that_say_nothing_sensible(shell: Shell, words: tuple[str, ...], told: str) -> None:
@@ -221,7 +231,7 @@ async def test_nobody_there(shell: Shell) -> None:
 async def test_an_answer_that_is_none(shell: Shell) -> None:
     client = ApiClient(shell.url, TOKEN)
     with pytest.raises(OperatorError, match="no answer"):
-        await asyncio.to_thread(client.ask, api.StatsOut, "GET", "vens")
+        await asyncio.to_thread(client.ask, StatsOut, "GET", "vens")
 
 
 def test_the_token_of_a_file(tmp_path: Path) -> None:

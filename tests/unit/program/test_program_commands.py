@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ def call(*words: str, env: dict[str, str | None] | None = None) -> Result:
     return CliRunner().invoke(app, list(words), env=CLEAN | (env or {}))
 
 
-@pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the logging of the test run alone."""
-    monkeypatch.setattr(
-        "feederloop.logs.setup_logs", lambda level, form: logging.getLogger().setLevel("INFO")
-    )
-
-
 def test_the_commands_are_there() -> None:
     told = call("--help").stdout
     for name in ("demo", "operator", "ven", "vtn"):
@@ -41,7 +32,8 @@ def test_check_config(tmp_path: Path) -> None:
     file.write_text('db = "sqlite:///x.sqlite"\nport = 9\n', encoding="utf-8")
     secret = "0123456789abcdef"
     found = call(
-        *("vtn", "--config", str(file), "--check-config", "--no-push", "--set", "retention.readings=P2Y"),
+        *("vtn", "--config", str(file), "--check-config", "--plain", "--no-push"),
+        *("--set", "retention.readings=P2Y"),
         *("--set", 'market_contexts=["a", "b"]'),
         env={"VTN_PORT": "10", "VTN_OPERATOR__TOKEN": secret},
     )

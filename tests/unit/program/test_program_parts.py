@@ -18,9 +18,10 @@ from feederloop.logs import setup_logs
 from feederloop.provisioning import read_provisions
 from feederloop.simulation.profiles import load_profiles
 from feederloop.simulation.scenario import ScenarioError
-from feederloop.transport_security import tls_context
+from feederloop.transport_security import check_plain
 from feederloop.ven_program import SteadyClock
 from feederloop.vtn_program import operator_token, retention_of, vtn_settings
+from feederloop.vtn_transport import vtn_transport
 from feederloop.wall_home import RepeatedYear, wall_household
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server.state import Provision, VenId
@@ -147,15 +148,13 @@ def test_text_lines(logs: io.StringIO) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (VtnProgramSettings(), "TLS"),
-        (VenProgramSettings(), "TLS"),
         (VtnProgramSettings(plain=True, host="0.0.0.0"), "plain-anywhere"),
         (VenProgramSettings(plain=True, vtn="http://vtn.example"), "vtn.example"),
     ],
 )
 def test_plain_http_stays_here(settings: VtnProgramSettings | VenProgramSettings, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
-        tls_context(settings)
+        check_plain(settings)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +167,7 @@ def test_plain_http_stays_here(settings: VtnProgramSettings | VenProgramSettings
     ],
 )
 def test_plain_http_where_it_was_asked_for(settings: VtnProgramSettings | VenProgramSettings) -> None:
-    assert tls_context(settings) is None
+    check_plain(settings)
 
 
 def test_the_token(tmp_path: Path) -> None:
@@ -187,6 +186,7 @@ def test_the_token(tmp_path: Path) -> None:
 def test_the_values_the_vtn_gets() -> None:
     given = {
         "vtn_id": "v",
+        "plain": True,
         "poll_period": "PT7S",
         "open_enrolment": True,
         "push": False,
@@ -202,7 +202,7 @@ def test_the_values_the_vtn_gets() -> None:
         "retention": {"readings": "P2Y", "events": "P1M"},
     }
     found = load(VtnProgramSettings, None, given, {})
-    values = vtn_settings(found)
+    values = vtn_settings(found, vtn_transport(found))
     assert (values.vtn_id, values.poll_period, values.open_enrolment) == ("v", Duration(seconds=7), True)
     assert (values.resend_after_s, values.max_deliveries, values.read_timeout_s) == (60.0, 3, 2.0)
     assert (values.push, values.max_bytes) == (False, 20_000)

@@ -404,3 +404,58 @@ async def test_every_promise_is_on_disk_before_it_leaves() -> None:
     promises = {"CreatedEvent", "CreatedReport", "UpdateReport", "CreateOpt", "RegisteredReport"}
     assert promises <= set(store.seen)
     assert store.state.session.unsent == ()
+
+
+def cancelled_by_the_vtn() -> Peer:
+    """A VEN that is to answer the cancellation of its registration."""
+    peer = started(Home())
+    poll = peer.session.take(after(minutes=1))
+    assert isinstance(poll, m.Poll)
+    bye = m.CancelPartyRegistration(request_id="bye", registration_id="reg-1", ven_id="ven-1")
+    peer.session.on_reply(poll, bye, after(minutes=1))
+    return peer
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_the_answer_to_a_cancellation_outlives_the_process_and_goes_first(
+    path: Path, under_way: bool
+) -> None:
+    peer = cancelled_by_the_vtn()
+    if under_way:
+        assert isinstance(peer.session.take(after(minutes=1)), m.CanceledPartyRegistration)
+    again = reborn(peer, path)
+    assert again.session.state is State.UNREGISTERED
+    again.session.begin(after(minutes=1))  # as a client does where there is no registration
+    sent = again.run(after(minutes=1))
+    assert kinds(sent)[:2] == ["CanceledPartyRegistration", "CreatePartyRegistration"]
+    (farewell,) = only(sent, m.CanceledPartyRegistration)
+    assert (farewell.response.request_id, farewell.registration_id) == ("bye", "reg-1")
+    assert again.session.registration_id == "reg-1"
+    third = reborn(again, path)
+    assert "CanceledPartyRegistration" not in kinds(third.run(after(minutes=2)))
+
+
+def test_nothing_else_outlives_the_registration(path: Path) -> None:
+    peer = started(Home())
+    session = peer.session
+    assert isinstance(session, DurableSession)
+    session.send_opt(OptDraft(opt_type=OptType.OPT_OUT, reason="x", availability=(_noon(),)), T0)
+    poll = m.Poll(ven_id="ven-1")
+    bye = m.CancelPartyRegistration(request_id="bye", registration_id="reg-1", ven_id="ven-1")
+    session.on_reply(poll, bye, after(minutes=1))
+    assert kinds(session.snapshot().outgoing) == ["CanceledPartyRegistration"]
+    assert session.snapshot().registration is None
+
+
+def test_a_registration_whose_reply_was_not_kept_is_made_anew(path: Path) -> None:
+    session = durable(Home())
+    session.begin(T0)
+    peer = Peer(session)
+    assert isinstance(session.take(T0), m.CreatePartyRegistration)
+    again = reborn(peer, path)  # the VTN has answered, but nobody knows
+    again.session.begin(after(minutes=1))
+    sent = again.run(after(minutes=1))
+    (create,) = only(sent, m.CreatePartyRegistration)
+    assert (create.registration_id, create.ven_name) == (None, "home-1")
+    assert kinds(sent)[:2] == ["CreatePartyRegistration", "RegisterReport"]
+    assert again.session.state is State.OPERATIONAL

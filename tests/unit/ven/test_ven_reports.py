@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -452,3 +452,17 @@ def test_batches_are_limited_but_never_empty() -> None:
         sizes.append(len(batch))
         spool.remove(batch)
     assert sizes == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("granularity", [Duration(), SLOT], ids=["zero", "a slot"])
+def test_r324_telemetry_asked_once_is_the_latest_whatever_interval_is_asked_for(
+    peer: Peer, home: FakeHome, granularity: Duration
+) -> None:
+    """Once is telemetry of now: the interval is ignored; granularity zero is one sampling period."""
+    long_ago = request(
+        back=Duration(), granularity=granularity, start=after(days=-3), duration=Duration(days=1)
+    )
+    peer.give(create_report(long_ago), now=after(minutes=1))
+    length = timedelta(minutes=10) if granularity == SLOT else timedelta(minutes=1)
+    (window,) = [window for _, window in home.windows]
+    assert (window.start, window.end) == (after(minutes=1) - length, after(minutes=1))
