@@ -1,0 +1,1 @@
+"""Studies: the figures of the thesis on our own data, which anyone can repeat (``feederloop study``)."""
