@@ -64,6 +64,9 @@ def demo(
     ] = 1,
     pv_kwp: Annotated[float | None, typer.Option(min=0.0, help="Rated power of each PV, kWp.")] = None,
     no_control: Annotated[bool, typer.Option("--no-control", help="Only the day without control.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="HTTP without TLS between VTN and homes, all on this machine.")
+    ] = False,
     model_error: Annotated[
         bool,
         typer.Option(
@@ -90,6 +93,7 @@ def demo(
             seed=seed,
             pv_kwp=pv_kwp,
             control=not no_control,
+            plain=plain,
             model_error=model_error,
             law=law.value,
             json=json,

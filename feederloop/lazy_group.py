@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["LazyGroup"]
 
 _ELSEWHERE: Final = {
+    "bench": ("feederloop.bench_cli", "bench_app"),
     "certs": ("feederloop.certs_cli", "certs_app"),
+    "dso": ("feederloop.program_cli", "dso_app"),
+    "market": ("feederloop.market_cli", "market_app"),
     "operator": ("feederloop.operator_cli", "operator_app"),
+    "study": ("feederloop.study_cli", "study_app"),
     "ven": ("feederloop.program_cli", "ven_app"),
     "vtn": ("feederloop.program_cli", "vtn_app"),
 }

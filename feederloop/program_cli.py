@@ -1,20 +1,22 @@
-"""``feederloop vtn`` and ``feederloop ven``: options to settings, settings to programs."""
+"""``feederloop vtn``, ``ven`` and ``dso``: options to settings, settings to programs."""
 
 from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
+from config.dso_settings import DsoProgramSettings
 from config.program import ProgramSettings, SettingsError, effective, load
 from config.ven_settings import VenProgramSettings
 from config.vtn_settings import VtnProgramSettings
+from feederloop.process import run_loop
 
-__all__ = ["ven_app", "vtn_app"]
+__all__ = ["dso_app", "ven_app", "vtn_app"]
 
 S = TypeVar("S", bound=ProgramSettings)
 
@@ -31,10 +33,19 @@ Plain = Annotated[bool | None, typer.Option("--plain", help="HTTP without TLS, o
 Anywhere = Annotated[bool | None, typer.Option("--plain-anywhere", help="HTTP without TLS, anywhere.")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.")]
 LogFormat = Annotated[str | None, typer.Option(help="text, json, or auto.")]
+Certs = Annotated[
+    Path | None, typer.Option(help="Folder with certificate and key, as `feederloop certs issue` makes it.")
+]
+Certificate = Annotated[Path | None, typer.Option(help="Certificate with its chain (PEM), and --key.")]
+Key = Annotated[Path | None, typer.Option(help="Private key of --certificate.")]
+Trust = Annotated[Path | None, typer.Option(help="Roots that are trusted (PEM).")]
+Crl = Annotated[Path | None, typer.Option(help="Revocation lists (PEM).")]
+TlsProfile = Annotated[str | None, typer.Option(help="modern or certification.")]
 Db = Annotated[str | None, typer.Option(help="Store: sqlite:///file or postgresql://...")]
 
 vtn_app = typer.Typer(invoke_without_command=True, add_completion=False)
 ven_app = typer.Typer(add_completion=False)
+dso_app = typer.Typer(add_completion=False)
 
 
 def _options(given: dict[str, Any], assignments: list[str] | None) -> dict[str, Any]:
@@ -77,10 +88,40 @@ def _refuse(reason: str) -> NoReturn:
     raise typer.Exit(code=_REFUSED)
 
 
+def _tls_options(
+    certs: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    trust: Path | None,
+    crl: Path | None,
+    profile: str | None,
+) -> dict[str, Any]:
+    """Return the options of ``[tls]`` by their settings; the same for both programs."""
+    return {
+        "tls.folder": certs,
+        "tls.certificate": None if certificate is None else (certificate,),
+        "tls.key": None if key is None else (key,),
+        "tls.trust": trust,
+        "tls.crl": crl,
+        "tls.profile": profile,
+    }
+
+
+def _show(settings: ProgramSettings, check: Callable[[], tuple[str, ...]]) -> None:
+    """Print the settings in effect; what keeps the program from its work is told, and exit code 2."""
+    typer.echo(effective(settings), nl=False)
+    try:
+        faults = check()
+    except SettingsError as err:
+        _refuse(str(err))
+    if faults:
+        _refuse("; ".join(faults))
+
+
 def _run(work: Coroutine[Any, Any, int], refusals: tuple[type[Exception], ...]) -> None:
     """Run a program; what keeps it from running is one line, not a stack trace."""
     try:
-        code = asyncio.run(work)
+        code = run_loop(work)
     except refusals as err:
         _refuse(str(err))
     except KeyboardInterrupt:
@@ -107,6 +148,12 @@ def _vtn(
     market_base: Annotated[str | None, typer.Option(help="Base of the market contexts.")] = None,
     operator_port: Annotated[int | None, typer.Option(help="Port of the operator API.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Token of the operator API.")] = None,
+    certs: Certs = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    trust: Trust = None,
+    crl: Crl = None,
+    tls_profile: TlsProfile = None,
     plain: Plain = None,
     plain_anywhere: Anywhere = None,
     log_level: LogLevel = None,
@@ -127,6 +174,7 @@ def _vtn(
         "market_base": market_base,
         "operator.port": operator_port,
         "operator.token_file": token_file,
+        **_tls_options(certs, certificate, key, trust, crl, tls_profile),
         "plain": plain,
         "plain_anywhere": plain_anywhere,
         "log.level": log_level,
@@ -137,7 +185,10 @@ def _vtn(
         return
     settings = _load(VtnProgramSettings, config, given, assignments)
     if check_config:
-        typer.echo(effective(settings), nl=False)
+        from feederloop.signing_key import vtn_key
+        from feederloop.vtn_transport import vtn_transport
+
+        _show(settings, lambda: (vtn_key(settings), vtn_transport(settings).faults)[1])
         return
     from feederloop.logs import setup_logs
     from feederloop.vtn_program import run_vtn
@@ -227,18 +278,27 @@ def _told(counts: object) -> str:
 @ven_app.command()
 def _ven(
     config: Config = None,
-    vtn: Annotated[str | None, typer.Option(help="The VTN's address, http://host:port.")] = None,
+    vtn: Annotated[str | None, typer.Option(help="The VTN's address, https://host:port.")] = None,
     name: Annotated[str | None, typer.Option(help="oadrVenName.")] = None,
     push: Annotated[
         bool | None, typer.Option("--push/--pull", help="The VTN posts to us, or we poll.")
     ] = None,
-    home: Annotated[str | None, typer.Option(help="The simulated home, such as H07.")] = None,
+    home: Annotated[str | None, typer.Option(help="The home of the neighbourhood, such as H07.")] = None,
     state: Annotated[Path | None, typer.Option(help="File in which its state survives.")] = None,
     listen_host: Annotated[str | None, typer.Option(help="Where a push VEN listens.")] = None,
     listen_port: Annotated[int | None, typer.Option(help="Port of it; 0 takes a free one.")] = None,
     address: Annotated[str | None, typer.Option(help="What a push VEN tells the VTN to post to.")] = None,
     market_base: Annotated[str | None, typer.Option(help="Base of the market contexts.")] = None,
     health_port: Annotated[int | None, typer.Option(help="Port of the health endpoint.")] = None,
+    certs: Certs = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    trust: Trust = None,
+    crl: Crl = None,
+    tls_profile: TlsProfile = None,
+    vtn_fingerprint: Annotated[
+        list[str] | None, typer.Option(help="The VTN's certificate, and no other; may be repeated.")
+    ] = None,
     plain: Plain = None,
     plain_anywhere: Anywhere = None,
     log_level: LogLevel = None,
@@ -246,7 +306,7 @@ def _ven(
     assignments: Set = None,
     check_config: Check = False,
 ) -> None:
-    """Run a VEN with a simulated home, until SIGTERM or SIGINT. Every setting is also a variable, VEN_VTN."""
+    """Run a VEN with its home, until SIGTERM or SIGINT. Every setting is also a variable, VEN_VTN."""
     given = {
         "vtn": vtn,
         "name": name,
@@ -258,6 +318,8 @@ def _ven(
         "listener.address": address,
         "market_base": market_base,
         "health.port": health_port,
+        **_tls_options(certs, certificate, key, trust, crl, tls_profile),
+        "tls.vtn_fingerprint": tuple(vtn_fingerprint) if vtn_fingerprint else None,
         "plain": plain,
         "plain_anywhere": plain_anywhere,
         "log.level": log_level,
@@ -265,7 +327,9 @@ def _ven(
     }
     settings = _load(VenProgramSettings, config, given, assignments)
     if check_config:
-        typer.echo(effective(settings), nl=False)
+        from feederloop.ven_security import check_ven_config
+
+        _show(settings, lambda: check_ven_config(settings))
         return
     from dso_engine.errors import EngineError
     from feederloop.logs import setup_logs
@@ -277,3 +341,47 @@ def _ven(
     setup_logs(settings.log.level, settings.log.format)
     refusals = (SettingsError, ScenarioError, ProfileError, EngineError, StateError, OSError)
     _run(run_ven(settings, typer.echo), refusals)
+
+
+# --- dso ---------------------------------------------------------------------------------------------------
+
+
+@dso_app.command()
+def _dso(
+    config: Config = None,
+    network: Annotated[Path | None, typer.Option(help="The network file.")] = None,
+    homes: Annotated[Path | None, typer.Option(help="File of the homes and their VENs.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder for records and status.")] = None,
+    vtn: Annotated[str | None, typer.Option(help="The VTN's operator API, http://host:port.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Token of the operator API.")] = None,
+    telemetry: Annotated[str | None, typer.Option(help="Kind of telemetry: csv, parquet or mqtt.")] = None,
+    meters: Annotated[Path | None, typer.Option(help="File or folder of the PCC meters.")] = None,
+    market_base: Annotated[str | None, typer.Option(help="Base of the market contexts.")] = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    assignments: Set = None,
+    check_config: Check = False,
+) -> None:
+    """Run the engine of a feeder on the wall clock until SIGTERM or SIGINT. Variables: DSO_...."""
+    given = {
+        "network": network,
+        "homes": homes,
+        "state": state,
+        "vtn.url": vtn,
+        "vtn.token_file": token_file,
+        "telemetry.kind": telemetry,
+        "telemetry.path": meters,
+        "market_base": market_base,
+        "log.level": log_level,
+        "log.format": log_format,
+    }
+    settings = _load(DsoProgramSettings, config, given, assignments)
+    if check_config:
+        typer.echo(effective(settings), nl=False)
+        return
+    from dso_engine.errors import EngineError
+    from feederloop.dso_program import run_dso
+    from feederloop.logs import setup_logs
+
+    setup_logs(settings.log.level, settings.log.format)
+    _run(run_dso(settings, typer.echo), (SettingsError, EngineError, OSError))
