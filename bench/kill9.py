@@ -28,7 +28,8 @@ def main() -> None:
         outcome = asyncio.run(day(url, kills=options.points, seed=options.seed))
     took = time.perf_counter() - begun
     sys.stdout.write(
-        f"{outcome.kills} kills, {outcome.facts} answered effects: 0 lost, 0 doubled; {took:.0f} s\n"
+        f"{outcome.kills} kills, {outcome.facts} answered effects: 0 lost, 0 doubled; "
+        f"{outcome.replays} replays of signed messages refused; {took:.0f} s\n"
     )
 
 

@@ -33,7 +33,7 @@ from tests.unit.vtn.rig import (
     update,
     wanted,
 )
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.sqlstore import SqlStore
 from vtn_server.state import PeerIdentity
 
@@ -166,7 +166,9 @@ async def play(count: int, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         store = SqlStore(Path(folder) / "vtn.sqlite")
         try:
-            return await _play(Rig(store, VtnSettings(vtn_id="vtn-1")), count, seed)
+            return await _play(
+                Rig(store, VtnSettings(vtn_id="vtn-1", identity=Identity.CLAIMED)), count, seed
+            )
         finally:
             await store.close()
 

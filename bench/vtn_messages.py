@@ -30,12 +30,12 @@ from tests.unit.vtn.rig import (
     update,
     wanted,
 )
-from vtn_server.settings import VtnSettings
+from vtn_server.settings import Identity, VtnSettings
 from vtn_server.sqlstore import SqlStore
 from vtn_server.state import PeerIdentity, VenId
 from vtn_server.store import Store
 
-SETTINGS = VtnSettings(vtn_id="vtn-1")
+SETTINGS = VtnSettings(vtn_id="vtn-1", identity=Identity.CLAIMED)
 VENS = tuple(VenId(f"ven-{i:02}") for i in range(50))
 PEER = PeerIdentity(connection="c")
 

@@ -19,9 +19,12 @@ import itertools
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 __all__ = ["Clock", "Rank", "SimClock", "WallClock"]
+
+
+_LONGEST_SLEEP_S: Final = 30.0
 
 
 class Rank(IntEnum):
@@ -55,9 +58,14 @@ class WallClock:
         return datetime.now(UTC)
 
     async def sleep_until(self, when: datetime, rank: int, key: str) -> None:
-        """Sleep until the instant; rank and key do not matter on the wall."""
+        """Sleep until the instant; rank and key do not matter on the wall.
+
+        Never wakes early, and looks at the clock from time to time: it may have been set.
+        """
         del rank, key
-        await asyncio.sleep(max(0.0, (when - self.now()).total_seconds()))
+        await asyncio.sleep(0)
+        while (rest_s := (when - self.now()).total_seconds()) > 0.0:
+            await asyncio.sleep(min(rest_s, _LONGEST_SLEEP_S))
 
 
 class SimClock:

@@ -1,8 +1,7 @@
-"""Which protection a program's connections have: TLS, or none where that was asked for in so many words."""
+"""Plain HTTP, where it was asked for in so many words: on this machine only, unless it may go anywhere."""
 
 from __future__ import annotations
 
-import ssl
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,21 +9,9 @@ from config.settings import SettingsError
 from config.ven_settings import VenProgramSettings
 from config.vtn_settings import VtnProgramSettings, is_loopback
 
-__all__ = ["PLAIN_WARNING", "check_plain", "tls_context"]
+__all__ = ["PLAIN_WARNING", "check_plain"]
 
 PLAIN_WARNING: Final = "plain HTTP: whoever is on the way can read and forge everything, and be any VEN"
-
-
-def tls_context(settings: VtnProgramSettings | VenProgramSettings) -> ssl.SSLContext | None:
-    """Return the TLS context of a program's connections; None is plain HTTP.
-
-    Raises:
-        SettingsError: if neither TLS nor plain HTTP is possible with these settings.
-    """
-    if settings.plain or settings.plain_anywhere:
-        check_plain(settings)
-        return None
-    raise SettingsError("TLS is not there yet in this version; for a test on this machine say --plain")
 
 
 def check_plain(settings: VtnProgramSettings | VenProgramSettings) -> None:
@@ -43,5 +30,5 @@ def check_plain(settings: VtnProgramSettings | VenProgramSettings) -> None:
 def _hosts(settings: VtnProgramSettings | VenProgramSettings) -> tuple[str, ...]:
     if isinstance(settings, VtnProgramSettings):
         return (settings.host,)
-    vtn = urlsplit(settings.vtn).hostname or ""
+    vtn = urlsplit(settings.vtn_url).hostname or ""
     return (vtn, settings.listener.host) if settings.push else (vtn,)

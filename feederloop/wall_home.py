@@ -12,11 +12,17 @@ from typing import Final
 
 from feederloop.simulation.homes import SimulatedHousehold, build_household
 from feederloop.simulation.profiles import LOCAL, ProfileError, Profiles
-from feederloop.simulation.scenario import ScenarioError, ScenarioOptions, load_scenario
+from feederloop.simulation.scenario import (
+    HomeSpec,
+    Scenario,
+    ScenarioError,
+    ScenarioOptions,
+    load_scenario,
+)
 from ven_client.hems.program import Planner
 from ven_client.slots import SLOT, slot_start
 
-__all__ = ["YEARS", "RepeatedYear", "wall_household"]
+__all__ = ["YEARS", "RepeatedYear", "wall_household", "wall_scenario"]
 
 YEARS: Final = 3
 """How long a home lives before its program must be started anew."""
@@ -39,10 +45,10 @@ class RepeatedYear(Profiles):
         return index
 
 
-def wall_household(
+def wall_scenario(
     home: str, now: datetime, *, homes: int = 50, scenario: str | None = None, seed: int = 1
-) -> SimulatedHousehold:
-    """Return a home of a neighbourhood as it starts now.
+) -> tuple[Scenario, HomeSpec]:
+    """Return a neighbourhood as it is today, and one home of it.
 
     Args:
         home: Its id, such as ``H07``.
@@ -65,4 +71,17 @@ def wall_household(
         options=replace(found.options, day=now.astimezone(LOCAL).date()),
         profiles=RepeatedYear(start=year.start, load_w=year.load_w, pv_w_per_kwp=year.pv_w_per_kwp),
     )
+    return today, spec
+
+
+def wall_household(
+    home: str, now: datetime, *, homes: int = 50, scenario: str | None = None, seed: int = 1
+) -> SimulatedHousehold:
+    """Return a home of a neighbourhood as it starts now; see :func:`wall_scenario` for the arguments.
+
+    Raises:
+        ScenarioError: if there is no such home or neighbourhood.
+        InvalidFeeder, SettingsError, ProfileError: if the data cannot be read.
+    """
+    today, spec = wall_scenario(home, now, homes=homes, scenario=scenario, seed=seed)
     return build_household(today, spec, slot_start(now), Planner(), days_after=YEARS * 365)
