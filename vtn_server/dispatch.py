@@ -119,9 +119,7 @@ TABLE: Final[dict[type[m.AnyMessage], Row[Never]]] = {
     m.CreatePartyRegistration: _row(
         _PARTY, Needs.PROVISIONED, known(registration.create), refuse_create_party
     ),
-    m.CancelPartyRegistration: _row(
-        _PARTY, Needs.KNOWN, known(registration.cancel), refuse_cancel_party
-    ),
+    m.CancelPartyRegistration: _row(_PARTY, Needs.KNOWN, known(registration.cancel), refuse_cancel_party),
     m.CanceledPartyRegistration: _row(
         _PARTY, Needs.KNOWN, known(registration.canceled), refuse_with_response
     ),

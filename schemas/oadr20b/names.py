@@ -35,7 +35,7 @@ _TAG_BYTES: Final = 2000
 _NAME_BYTES: Final = 200
 """The longest name that may be learned."""
 
-_TAG: Final = re.compile(rb"<([^<>]*)")
+_TAG: Final = re.compile(rb"<([^>]*+)")
 _DECLARATION: Final = re.compile(
     rb"""\?xml\s+version\s*=\s*["']1\.[0-9]["']"""
     rb"""(?:\s+encoding\s*=\s*["'](?i:utf-?8|us-ascii|ascii)["'])?"""
