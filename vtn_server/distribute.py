@@ -140,8 +140,7 @@ def distribution(
     lost = delivery.unconfirmed is not None
     if response is None and not due and not (lost and live):
         kept = tuple(sent_of[each.event_id] for each in live if each.event_id in sent_of)
-        settled = replace(delivery, dirty=False, sent=kept, unconfirmed=None, resent=False)
-        return None, replace(settled, retry_at=_retry_at(live, settled, opts, ctx))
+        return None, Delivery(dirty=False, sent=kept, retry_at=_retry_at(live, kept, opts, ctx))
     listed = live if limit is None else live[:limit]
     for each in listed:
         mark = _mark(each, sent_of.get(each.event_id), each.event_id in due, ctx.now)
@@ -158,8 +157,8 @@ def distribution(
         sent=kept,
         unconfirmed=ctx.peer.connection if listed and not waiting else None,
         resent=lost and not due and response is None,
+        retry_at=_retry_at(live, kept, opts, ctx),
     )
-    after = replace(after, retry_at=_retry_at(live, after, opts, ctx))
     return _set_of(listed, ctx, response), after
 
 
@@ -175,14 +174,14 @@ def _set_of(listed: list[EventRecord], ctx: Context, response: EiResponse | None
 
 
 def _retry_at(
-    live: list[EventRecord], delivery: Delivery, opts: dict[str, EventOpt | None], ctx: Context
+    live: list[EventRecord], kept: tuple[Sent, ...], opts: dict[str, EventOpt | None], ctx: Context
 ) -> datetime | None:
     wanted = {
         each.event_id for each in live if _wants_answer(each) and not _answered(each, opts[each.event_id])
     }
     moments = (
         sent.attempt_at + ctx.settings.resend_after
-        for sent in delivery.sent
+        for sent in kept
         if sent.event_id in wanted and sent.deliveries < ctx.settings.max_deliveries
     )
     return min(moments, default=None)

@@ -45,7 +45,7 @@ def _span(pairs: Pairs, figure: Figure) -> str:
 
 
 def _total(pairs: Pairs, figure: Figure) -> str:
-    """Say the reduction of all days together, then the span of single days: a small day is a large per cent."""
+    """Say the reduction of all days together, then that of single days: little export is a large per cent."""
     rows = [row for _, row in main_days(pairs)]
     before = sum(figure(row.without) for row in rows)
     after = sum(figure(row.with_market) for row in rows)

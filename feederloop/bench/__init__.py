@@ -1,0 +1,1 @@
+"""Figures of the VTN and the engine, measured side by side: ``feederloop bench``."""

@@ -1,0 +1,146 @@
+"""``feederloop bench``: what the VTN and the engine cost, next to others, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from feederloop.bench.model import Record
+
+__all__ = ["bench_app"]
+
+bench_app = typer.Typer(
+    help="Measure the VTN, beside openleadr if wanted, and the engine.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+class Over(StrEnum):
+    """Transports, as the command line names them."""
+
+    PLAIN = "plain"
+    TLS = "tls"
+    RSA = "rsa"
+    EC = "ec"
+
+
+class Peer(StrEnum):
+    """Who may be measured beside us."""
+
+    OPENLEADR = "openleadr"
+
+
+Quick = Annotated[bool, typer.Option("--quick", help="A subset in less than a minute.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.", dir_okay=False)]
+
+
+def _refuse(reason: object) -> NoReturn:
+    typer.echo(f"feederloop bench: {reason}", err=True)
+    raise typer.Exit(code=2)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+@bench_app.command()
+def vtn(
+    url: Annotated[str | None, typer.Argument(help="Base address of a VTN; without one, our own.")] = None,
+    against: Annotated[Peer | None, typer.Option(help="Measure this one, too, in turns.")] = None,
+    quick: Quick = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds; default 7.")] = None,
+    vens: Annotated[int, typer.Option(min=1, max=150, help="How many VENs send at the same time.")] = 20,
+    over: Annotated[
+        list[Over] | None, typer.Option(help="Transport: plain, tls, rsa or ec; again for more.")
+    ] = None,
+    same_loop: Annotated[bool, typer.Option("--same-loop", help="Run the others on uvloop, too.")] = False,
+    ven: Annotated[list[str] | None, typer.Option(help="With a URL: the venName of a VEN it knows.")] = None,
+    certs: Annotated[
+        Path | None, typer.Option(help="With a URL: folder of the authority, as `feederloop certs` makes it.")
+    ] = None,
+    pid: Annotated[int | None, typer.Option(help="With a URL: its process, for the CPU time.")] = None,
+    json: Json = None,
+) -> None:
+    """Messages: CPU of the server per message, messages per second, latencies.
+
+    With a URL any 2.0b VTN is measured with the messages a VEN may send on its own account. Exit code 1 if a
+    figure that is asked for is missed.
+    """
+    from feederloop.bench.model import Transport
+    from feederloop.bench.run import Choice, RemoteVtn, measure_vtn
+
+    names = {Over.PLAIN: Transport.PLAIN, Over.TLS: Transport.TLS}
+    names |= {Over.RSA: Transport.SIGNED_RSA, Over.EC: Transport.SIGNED_EC}
+    remote = None if url is None else RemoteVtn(url=url, names=tuple(ven or ()), certs=certs, pid=pid)
+    choice = Choice(
+        transports=tuple(names[each] for each in over) if over else None,
+        openleadr=against is Peer.OPENLEADR,
+        quick=quick,
+        rounds=rounds,
+        vens=vens,
+        same_loop=same_loop,
+        remote=remote,
+    )
+    record = _guarded(lambda: measure_vtn(choice, datetime.now(UTC), _say))
+    _show(record, json)
+    if any(each.met is False for each in record.comparisons):
+        raise typer.Exit(code=1)
+
+
+@bench_app.command()
+def engine(quick: Quick = False, json: Json = None) -> None:
+    """Auction, home plan, phases, power flow, real-time price: time of one computation."""
+    from feederloop.bench.run import measure_all_of_engine
+
+    _show(_guarded(lambda: measure_all_of_engine(datetime.now(UTC), _say, quick=quick)), json)
+
+
+@bench_app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Files that --json has written.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="The page.", dir_okay=False)] = Path("docs/benchmarks.md"),
+) -> None:
+    """Write the page of figures."""
+    from feederloop.bench.files import merged, read
+    from feederloop.bench.page import page
+
+    record = _guarded(lambda: merged(tuple(read(each) for each in results)))
+    try:
+        out.write_text(page(record), encoding="utf-8")
+    except OSError as err:
+        _refuse(err)
+    typer.echo(f"The page: {out}")
+
+
+def _guarded(work: Callable[[], Record]) -> Record:
+    from feederloop.bench.load import BenchError
+
+    try:
+        return work()
+    except BenchError as err:
+        _refuse(err)
+    except KeyboardInterrupt:
+        raise typer.Exit(code=130) from None
+
+
+def _show(record: Record, json: Path | None) -> None:
+    from rich.console import Console
+
+    from feederloop.bench.files import write
+    from feederloop.bench.page import tables
+
+    Console().print(tables(record))
+    if json is not None:
+        _guarded(lambda: _written(record, json, write))
+
+
+def _written(record: Record, path: Path, write: Callable[[Record, Path], None]) -> Record:
+    write(record, path)
+    return record
