@@ -68,7 +68,8 @@ class Program:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VTN_", "VEN_", "DSO_"))}
+    ours = ("VTN_", "VEN_", "DSO_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"VTN_OPERATOR__TOKEN": TOKEN}
 
 
