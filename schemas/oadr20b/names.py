@@ -49,8 +49,9 @@ _PLAIN_TAG: Final = re.compile(
     + _NAME
     + rb"(?::"
     + _NAME
-    + rb")?+)((?:\s++[^\s<>/=&\"'?!]++\s*+=\s*+(?:\"[^\"<>]*+\"|'[^'<>]*+'))*+)\s*+/?+"
+    + rb")?)((?:\s++[^\s<>/=&\"'?!]++\s*+=\s*+(?:\"[^\"<>]*+\"|'[^'<>]*+'))*)\s*+/?+"
 )
+"""No possessive groups: before 3.11.5 Python matches too much with them. Each attribute is still tried once."""
 _ATTRIBUTE: Final = re.compile(rb"([^\s<>/=&\"'?!]++)\s*+=\s*+(?:\"([^\"<>]*+)\"|'([^'<>]*+)')")
 _ENTITY: Final = re.compile(rb"&(?!(?:amp|lt|gt|apos|quot|#[0-9]+|#x[0-9a-fA-F]+);)")
 _BLANK: Final = re.compile(rb">([ \t\r\n]{16,}+)<")
