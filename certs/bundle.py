@@ -55,11 +55,8 @@ class Bundle:
         if self.key is None:
             lines.append("key          none: only certificates can be imported")
         else:
-            public = self.key.public_key()
-            kind = f"RSA {public.key_size}" if isinstance(public, rsa.RSAPublicKey) else public.curve.name
-            lines.append(
-                f"key          {kind}" + (f", refused: {weak}" if (weak := weakness(public)) else "")
-            )
+            weak = weakness(self.key.public_key())
+            lines.append(f"key          {_kind(self.key)}" + (f", refused: {weak}" if weak else ""))
         if self.leaf is None:
             lines.append("certificate  none that belongs to the key")
         else:
@@ -73,16 +70,33 @@ class Bundle:
         lines += [f"unrelated    {_line(each, now)}, not installed" for each in self.unrelated]
         return tuple(lines)
 
+    def fault(self) -> str | None:
+        """Return why nothing of this bundle is installed, or None if it can be."""
+        if self.key is not None:
+            weak = weakness(self.key.public_key())
+            if weak is not None:
+                return weak
+            if self.leaf is None:
+                there = "; ".join(each.subject.rfc4514_string() for each in (*self.unrelated, *self.roots))
+                return (
+                    f"the private key ({_kind(self.key)}) fits no certificate of the bundle, "
+                    f"which has {there or 'none'}"
+                )
+        elif self.leaf is None and not self.roots:
+            return "there is nothing to install in this bundle"
+        return None
+
     def install(self, folder: Path, name: str) -> tuple[Path, ...]:
         """Write NAME.key, NAME.pem (certificate and chain) and NAME.roots.pem; return what was written.
 
         Raises:
-            PkiError: if there is nothing to install, the key is too weak, or a file is there already.
+            PkiError: if there is nothing to install, the key is too weak or fits no certificate, or a file
+                is there already; then nothing is written.
         """
         base = folder / safe_name(name)
-        weak = weakness(self.key.public_key()) if self.key is not None else None
-        if weak is not None:
-            raise PkiError(weak)
+        fault = self.fault()
+        if fault is not None:
+            raise PkiError(fault)
         parts: list[tuple[Path, bytes]] = []
         if self.leaf is not None:
             parts.append((base.with_name(f"{name}.pem"), pem(self.leaf, *self.chain)))
@@ -90,8 +104,6 @@ class Bundle:
             parts.append((base.with_name(f"{name}.roots.pem"), pem(*self.roots)))
         key_path = base.with_name(f"{name}.key")
         paths = [path for path, _ in parts] + ([key_path] if self.key is not None else [])
-        if not paths:
-            raise PkiError("there is nothing to install in this bundle")
         for path in paths:
             if path.exists():
                 raise PkiError(f"{path} is there already")
@@ -173,6 +185,11 @@ def _sort(key: PrivateKey | None, certificates: tuple[x509.Certificate, ...]) ->
     if leaf is None:  # intermediate certificates alone: keep them as trust material
         chain, unrelated = (), others
     return Bundle(key=key, leaf=leaf, chain=chain, roots=roots, unrelated=unrelated)
+
+
+def _kind(key: PrivateKey) -> str:
+    public = key.public_key()
+    return f"RSA {public.key_size}" if isinstance(public, rsa.RSAPublicKey) else public.curve.name
 
 
 def _line(certificate: x509.Certificate, now: datetime) -> str:

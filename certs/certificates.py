@@ -6,6 +6,7 @@ Source: section 2.3; RFC 5280 4.2.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +23,9 @@ __all__ = ["alternative_names", "ca_certificate", "common_name", "leaf_certifica
 
 _BACKDATE: Final = timedelta(minutes=5)
 """Certificates are valid from a little earlier, for peers whose clocks are behind."""
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
+"""RFC 1123 2.1. The last label is no number: a mistyped IP address is no name. A wildcard may lead."""
 
 
 def common_name(text: str, unit: str | None = None) -> x509.Name:
@@ -35,10 +39,17 @@ def common_name(text: str, unit: str | None = None) -> x509.Name:
 def alternative_names(name: str, hosts: Iterable[str]) -> x509.SubjectAlternativeName:
     """Return the names a certificate may be used for; each is an IP address or a DNS name.
 
+    Args:
+        name: The party's; what DNS does not allow in it is replaced, because a venID need not be a host.
+        hosts: Host names (``*.`` may stand in front) and IP addresses, used as they are.
+
     Raises:
-        PkiError: for a name that is not ASCII.
+        PkiError: for a name that is not ASCII, and for a host that is neither a host name nor an address.
     """
     found: list[x509.GeneralName] = []
+    hosts = tuple(hosts)
+    for each in hosts:
+        _check_host(each)
     for each in dict.fromkeys((name, *hosts)):
         try:
             found.append(x509.IPAddress(ipaddress.ip_address(each)))
@@ -47,6 +58,16 @@ def alternative_names(name: str, hosts: Iterable[str]) -> x509.SubjectAlternativ
                 raise PkiError(f"the host name {each!r} must be written in ASCII (xn--...)") from None
             found.append(x509.DNSName(each.replace("_", "-").replace("@", ".")))
     return x509.SubjectAlternativeName(found)
+
+
+def _check_host(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not host.isascii():
+            raise PkiError(f"the host name {host!r} must be written in ASCII (xn--...)") from None
+        if not _HOST.match(host):
+            raise PkiError(f"{host!r} is neither a host name nor an IP address") from None
 
 
 def _usage(*, ca: bool, rsa_key: bool = False) -> x509.KeyUsage:

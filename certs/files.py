@@ -13,7 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certs.keys import PrivateKey
 
-__all__ = ["PkiError", "key_pem", "pem", "read_certificates", "safe_name", "write_private", "write_public"]
+__all__ = [
+    "PkiError",
+    "certificate_paths",
+    "key_pem",
+    "pem",
+    "read_certificates",
+    "safe_name",
+    "write_private",
+    "write_public",
+]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -53,6 +62,20 @@ def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
         return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
     except (OSError, ValueError) as err:
         raise PkiError(f"{path}: no certificates: {err}") from err
+
+
+def certificate_paths(path: Path) -> tuple[Path, ...]:
+    """Return the certificate files of a party's folder, ``ec.pem`` and ``rsa.pem``; a file is itself.
+
+    Raises:
+        PkiError: if the folder has neither.
+    """
+    if not path.is_dir():
+        return (path,)
+    found = tuple(path / name for name in ("ec.pem", "rsa.pem") if (path / name).exists())
+    if not found:
+        raise PkiError(f"{path}: neither ec.pem nor rsa.pem is in this folder")
+    return found
 
 
 def write_private(path: Path, data: bytes) -> None:

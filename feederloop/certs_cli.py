@@ -105,12 +105,14 @@ def issue(
 
 @certs_app.command()
 @_plainly
-def fingerprint(files: Annotated[list[Path], typer.Argument(help="PEM files.")]) -> None:
+def fingerprint(
+    files: Annotated[list[Path], typer.Argument(help="PEM files, or folders with ec.pem or rsa.pem.")],
+) -> None:
     """Print the OpenADR fingerprint of the first certificate of each file."""
-    from certs.files import read_certificates
+    from certs.files import certificate_paths, read_certificates
     from certs.keys import fingerprint as of
 
-    for path in files:
+    for path in (each for file in files for each in certificate_paths(file)):
         typer.echo(f"{of(read_certificates(path)[0])}  {path}")
 
 
@@ -125,11 +127,15 @@ def import_(
 ) -> None:
     """Sort an existing bundle into key, certificate, chain and roots, and install it."""
     from certs.bundle import read_bundle
+    from certs.files import PkiError
 
     password = password_file.read_bytes().rstrip(b"\r\n") if password_file else None
     bundle = read_bundle((path.read_bytes() for path in files), password)
     for line in bundle.report(_now()):
         typer.echo(line)
+    fault = bundle.fault()
+    if fault is not None:
+        raise PkiError(fault)
     if not dry_run:
         for path in bundle.install(out, name):
             typer.echo(f"wrote {path}")
@@ -176,25 +182,20 @@ def rotate(
 def revoke(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="Fingerprints, or ROLE/NAME for everything of a party; none renews the lists."),
+        typer.Argument(
+            help="ROLE NAME or ROLE/NAME for everything of a party, fingerprints, or certificate files; "
+            "none renews the lists."
+        ),
     ] = None,
     crl_days: Annotated[int, typer.Option(min=1, help="Validity of the lists in days.")] = 30,
     pki: PkiFolder = _PKI,
 ) -> None:
     """Put certificates on the revocation lists, or only renew the lists."""
-    from certs.files import PkiError
     from certs.pki import Pki
+    from certs.selection import select
 
     authority = Pki(pki)
-    chosen = []
-    issued = authority.list() if what else ()
-    for each in what or ():
-        found = [
-            one for one in issued if each.upper() == one.fingerprint or each == f"{one.role.value}/{one.name}"
-        ]
-        if not found:
-            raise PkiError(f"nothing issued here is called {each}")
-        chosen += found
+    chosen = select(authority.list(), what) if what else ()
     certificates = [one.certificate for one in chosen]
     authority.revoke(certificates, _now(), crl_validity=timedelta(days=crl_days))
     for one in chosen:
@@ -205,27 +206,38 @@ def revoke(
 @certs_app.command()
 @_plainly
 def check(
-    file: Annotated[Path, typer.Argument(help="Certificate, followed by its chain.")],
+    file: Annotated[
+        Path, typer.Argument(help="Certificate, followed by its chain; or a folder with ec.pem or rsa.pem.")
+    ],
     trust: Annotated[Path, typer.Option(help="Roots the other side trusts.")] = _PKI / "trust.pem",
-    crl: Annotated[Path | None, typer.Option(help="Revocation lists.")] = None,
+    crl: Annotated[
+        Path | None, typer.Option(help="Revocation lists; crl.pem beside the roots if left out.")
+    ] = None,
     server: Annotated[bool, typer.Option("--server", help="As a TLS server, not as a client.")] = False,
     host: Annotated[str | None, typer.Option(help="Name under which the server is addressed.")] = None,
 ) -> None:
     """Say why a certificate would be refused; exit code 1 if it would."""
     from certs.chain import Purpose, refusals
     from certs.crl import load_crls, read_crls
-    from certs.files import read_certificates
+    from certs.files import certificate_paths, read_certificates
     from certs.keys import fingerprint as of
 
-    leaf, *others = read_certificates(file)
+    chains = [read_certificates(path) for path in certificate_paths(file)]
+    roots = read_certificates(trust)
+    if crl is None and trust.with_name("crl.pem").exists():  # as the programs do
+        crl = trust.with_name("crl.pem")
     revoked = load_crls(read_crls(crl.read_bytes())) if crl is not None else None
+    if revoked is None:
+        typer.echo(f"no revocation list was looked at: no crl.pem beside {trust}, and no --crl")
     purpose = Purpose.SERVER if server else Purpose.CLIENT
-    reasons = refusals(
-        leaf, others, read_certificates(trust), _now(), purpose=purpose, host=host, revoked=revoked
-    )
-    typer.echo(f"{leaf.subject.rfc4514_string()}  {of(leaf)}")
-    for reason in reasons:
-        typer.echo(f"refused: {reason}")
-    if reasons:
+    refused = False
+    for leaf, *others in chains:
+        typer.echo(f"{leaf.subject.rfc4514_string()}  {of(leaf)}")
+        reasons = refusals(leaf, others, roots, _now(), purpose=purpose, host=host, revoked=revoked)
+        for reason in reasons:
+            typer.echo(f"refused: {reason}")
+        if not reasons:
+            typer.echo("accepted" if revoked is not None else "accepted, unless it is revoked")
+        refused = refused or bool(reasons)
+    if refused:
         raise typer.Exit(code=1)
-    typer.echo("accepted")

@@ -51,7 +51,7 @@ _PLAIN_TAG: Final = re.compile(
     + _NAME
     + rb")?)((?:\s++[^\s<>/=&\"'?!]++\s*+=\s*+(?:\"[^\"<>]*+\"|'[^'<>]*+'))*)\s*+/?+"
 )
-"""No possessive groups: before 3.11.5 Python matches too much with them. Each attribute is still tried once."""
+"""No possessive groups: Python before 3.11.5 gets them wrong. Each attribute is still tried only once."""
 _ATTRIBUTE: Final = re.compile(rb"([^\s<>/=&\"'?!]++)\s*+=\s*+(?:\"([^\"<>]*+)\"|'([^'<>]*+)')")
 _ENTITY: Final = re.compile(rb"&(?!(?:amp|lt|gt|apos|quot|#[0-9]+|#x[0-9a-fA-F]+);)")
 _BLANK: Final = re.compile(rb">([ \t\r\n]{16,}+)<")

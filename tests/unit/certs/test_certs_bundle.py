@@ -149,6 +149,19 @@ def test_install(made: Path, tmp_path: Path) -> None:
         bundle.install(tmp_path / "to", "home")
 
 
+def test_a_key_that_fits_no_certificate_is_not_installed(made: Path, tmp_path: Path) -> None:
+    secret_pem, _, roots = parts(made, "ven-1", "ec")
+    _, other_chain, _ = parts(made, "ven-2", "ec")
+    for files in ([secret_pem], [secret_pem, roots], [secret_pem, other_chain, roots]):
+        bundle = read_bundle(files)
+        assert "fits no certificate" in (bundle.fault() or "")
+        with pytest.raises(PkiError, match=r"secp256r1\) fits no certificate"):
+            bundle.install(tmp_path / "to", "home")
+    assert not (tmp_path / "to").exists()
+    for files in ([other_chain], [roots], list(parts(made, "ven-2", "ec"))):
+        assert read_bundle(files).fault() is None
+
+
 def test_nothing_to_install_and_weak_key(tmp_path: Path) -> None:
     empty = Bundle(key=None, leaf=None, chain=(), roots=(), unrelated=())
     with pytest.raises(PkiError, match="nothing"):

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from certs.certificates import alternative_names
 from certs.chain import Purpose, refusals
 from certs.crl import load_crls, read_crls
 from certs.files import PkiError, read_certificates, safe_name
@@ -106,6 +107,29 @@ def test_unfit_names(name: str) -> None:
 def test_host_names_in_ascii(pki: Pki) -> None:
     with pytest.raises(PkiError, match="ASCII"):
         pki.issue(Role.VTN, "v2", REAL_NOW, hosts=["bücher.example"])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "not a host!", "a..b", ".a", "a.", "-a.example", "a-.example", "my_host", "me@dso", "a\n", "*"),
+        *("10.0.0.256", "10.0.0", "10.0.0.0/24", "[::1]", "dso.example:8443", "https://dso.example", "a.*.b"),
+        *("x" * 64, ".".join(["x" * 60] * 5)),
+    ],
+)
+def test_what_is_no_host_is_refused_before_anything_is_written(pki: Pki, folder: Path, host: str) -> None:
+    with pytest.raises(PkiError, match="neither a host name nor an IP address"):
+        pki.issue(Role.VTN, "v2", REAL_NOW, kinds=[KeyKind.EC], hosts=["dso.example", host])
+    assert not (folder / "issued/vtn/v2").exists()
+
+
+def test_hosts_are_used_as_they_are() -> None:
+    hosts = ["DSO-1.example", "localhost", "*.dso.example", "1.dso.x2", "::1", "10.0.0.7", "x" * 63]
+    names = alternative_names("ven_7@home", hosts)
+    assert names.get_values_for_type(x509.DNSName) == [
+        *("ven-7.home", "DSO-1.example", "localhost", "*.dso.example", "1.dso.x2", "x" * 63)
+    ]
+    assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["::1", "10.0.0.7"]
 
 
 def test_short_rsa_keys(tmp_path: Path) -> None:
