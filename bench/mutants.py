@@ -2,7 +2,8 @@
 
 Run: ``python -m bench.mutants --count 1000000``. Bodies are ordinary messages of a registered VEN, changed in
 one to four places: bytes flipped, cut, doubled, replaced by what hurts parsers, or grafted from another one.
-The state a mutant leaves in the SQLite file and in memory is kept for the next.
+The state a mutant leaves in the SQLite file and in memory is kept for the next. The run fails on an answer of
+5xx, and if the process grows by more than 20 MB once a tenth of the run, 20 000 messages at most, is over.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from vtn_server.settings import Identity, VtnSettings
 from vtn_server.sqlstore import SqlStore
 from vtn_server.state import PeerIdentity
 
+MOST_GROWTH_MB = 20.0
 PEER = PeerIdentity(connection="mutants")
 HURTFUL = (
     b"",
@@ -78,6 +80,16 @@ class Outcome:
     def server_errors(self) -> int:
         """Answers of 500 and above."""
         return sum(count for status, count in self.statuses if status >= 500)
+
+    @property
+    def growth_mb(self) -> float:
+        """By how much the greatest resident size of the process rose after the warm-up."""
+        return self.rss_end_mb - self.rss_start_mb
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything was answered with 5xx or the process grew by more than MOST_GROWTH_MB, else 0."""
+        return 1 if self.server_errors or self.growth_mb > MOST_GROWTH_MB else 0
 
 
 async def corpus(rig: Rig) -> tuple[tuple[bytes, ServiceName], ...]:
@@ -192,14 +204,14 @@ def _rss_mb() -> float:
 
 
 def main() -> None:
-    """Run and print; exit 1 if anything was answered with 5xx."""
+    """Run and print; exit 1 if anything was answered with 5xx, or if memory grew beyond the bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     outcome = asyncio.run(play(chosen.count, chosen.seed))
     sys.stdout.write(f"{outcome}\n")
-    sys.exit(1 if outcome.server_errors else 0)
+    sys.exit(outcome.exit_code)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ For both sides that listen: a VTN, and a VEN that takes pushes. ``listen`` start
   byte on a connection that was idle (slow requests, "slow loris");
 * end if what is written to them is not taken within ``write_s`` (slow readers).
 
+When our own certificate has changed, connections that have shown the old one end: idle ones at once, the
+others with their next answer, which HTTP has to see to (:meth:`Connections.is_outdated`).
+
 HTTP has to say when a request has begun and ended (:meth:`Connections.serving`); the body and the time
 between requests are HTTP's to bound. Every connection that is refused or cut off is told to ``closed``, with
 one of the words of :class:`Closed`; a handshake that fails is logged with OpenSSL's reason.
@@ -27,6 +30,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, cast
+
+from certs.tls import FrontContext
 
 __all__ = ["Admission", "Closed", "ConnectionLimits", "Connections"]
 
@@ -164,6 +169,8 @@ class _Guard(asyncio.Protocol):
         self._head: asyncio.TimerHandle | None = None
         self._write: asyncio.TimerHandle | None = None
         self.serving = False
+        self.outdated = False
+        """Whether the connection has shown a certificate that is ours no more."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -171,7 +178,10 @@ class _Guard(asyncio.Protocol):
         # So that pause_writing says that anything is left. With 0, TLS calls an empty buffer full.
         transport.set_write_buffer_limits(high=1)
         self._owner.guards[transport] = self
-        self._owner.strangers.discard(transport.get_extra_info("socket").fileno())
+        number = transport.get_extra_info("socket").fileno()
+        self._owner.strangers.discard(number)
+        self.outdated = number in self._owner.outdated_strangers
+        self._owner.outdated_strangers.discard(number)
         self._expect_head()
         self._inner.connection_made(transport)
 
@@ -207,6 +217,12 @@ class _Guard(asyncio.Protocol):
             self._head.cancel()
             self._head = None
 
+    def retire(self) -> None:
+        """End the connection: at once if it is idle, else HTTP does it with the next answer."""
+        self.outdated = True
+        if self._transport is not None and not self.serving and self._head is None:
+            self._transport.close()
+
     def _expect_head(self) -> None:
         self._head = self._loop.call_later(self._limits.head_s, self._abort, Closed.SLOW_HEAD)
 
@@ -238,10 +254,13 @@ class Connections:
         self.guards: Final[dict[asyncio.BaseTransport, _Guard]] = {}
         self.strangers: Final[set[int]] = set()
         """File numbers of connections whose TLS handshake is not over."""
+        self.outdated_strangers: Final[set[int]] = set()
+        """Those of them that may be showing a certificate that is ours no more."""
 
     def left(self, number: int, host: str) -> None:
         """Count one connection less; if its handshake was never over, that is why it went."""
         self.admission.leave(host)
+        self.outdated_strangers.discard(number)
         if number in self.strangers:
             self.strangers.discard(number)
             self.closed(Closed.HANDSHAKE)
@@ -259,6 +278,17 @@ class Connections:
         finally:
             guard.serving = False
 
+    def retire(self) -> None:
+        """End the connections that have shown a certificate which is ours no more."""
+        self.outdated_strangers.update(self.strangers)
+        for guard in tuple(self.guards.values()):
+            guard.retire()
+
+    def is_outdated(self, transport: asyncio.BaseTransport | None) -> bool:
+        """Return whether a connection has to end with the answer to its present request."""
+        guard = None if transport is None else self.guards.get(transport)
+        return guard is not None and guard.outdated
+
     async def listen(
         self,
         protocol: Callable[[], asyncio.Protocol],
@@ -272,7 +302,8 @@ class Connections:
             protocol: Makes the protocol of a connection.
             host: An address or a name of this machine.
             port: The port.
-            tls: The context of a TLS server.
+            tls: The context of a TLS server; a :class:`certs.tls.FrontContext` says when connections are
+                outdated.
 
         Raises:
             OSError: if an address is taken or not ours.
@@ -280,6 +311,8 @@ class Connections:
         loop = asyncio.get_running_loop()
         if tls is not None:
             tls.sslobject_class = _Telling
+        if isinstance(tls, FrontContext):
+            tls.renewed = (*tls.renewed, self.retire)
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         door = self._open(found[0][0], str(found[0][4][0]), port)
         try:

@@ -9,8 +9,10 @@ the suite.
 
 *Renewal.* An asyncio server keeps the context it was started with. That one, the front, hands every new
 connection to an inner context, which :meth:`ServerTls.refresh` builds anew from the files, so certificates,
-trust and revocation lists change without a restart. Files that do not load leave the old context in place
-and raise :class:`TlsError`. Clients take :attr:`ClientTls.context` for each new connection. Files that are as
+trust and revocation lists change without a restart. If our own certificates have changed, whoever listens
+with the front is told, so that connections which have shown the old ones can end: peers verify our XML
+signatures with what their connection has shown. Files that do not load leave the old context in place and
+raise :class:`TlsError`. Clients take :attr:`ClientTls.context` for each new connection. Files that are as
 they were leave the context as it was: sessions can be resumed, and clients need not connect anew.
 
 *Revocation* is off until a list is loaded; then peers' certificates (not those of CAs) are checked, and every
@@ -29,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -44,6 +46,7 @@ __all__ = [
     "CertificateFiles",
     "ClientTls",
     "CrlStale",
+    "FrontContext",
     "PeerCertificate",
     "ServerTls",
     "TlsError",
@@ -164,17 +167,13 @@ class _Tls:
         self._current = self._build(now)
         self._seen = seen
 
-    def _digest(self) -> bytes:
-        """Return what changes when a file does; taken before the files are loaded, so no change is missed."""
-        found = hashlib.sha256()
+    def _digest(self) -> tuple[bytes, bytes]:
+        """Return what changes when a file does, first for our own certificates and keys, then for the others.
+
+        Taken before the files are loaded, so no change is missed.
+        """
         own = [path for each in self._files.own for path in (each.certificate, each.key)]
-        for path in (*own, self._files.trust, self._files.crl):
-            try:
-                data = b"" if path is None else path.read_bytes()
-            except OSError as err:
-                data = type(err).__name__.encode()
-            found.update(hashlib.sha256(data).digest())
-        return found.digest()
+        return _digest_of(own), _digest_of([self._files.trust, self._files.crl])
 
     def _build(self, now: datetime) -> ssl.SSLContext:
         context = ssl.SSLContext(self._side)
@@ -235,9 +234,30 @@ class _Tls:
         )
 
 
+def _digest_of(paths: Sequence[Path | None]) -> bytes:
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            data = b"" if path is None else path.read_bytes()
+        except OSError as err:
+            data = type(err).__name__.encode()
+        found.update(hashlib.sha256(data).digest())
+    return found.digest()
+
+
 def _no_password() -> bytes:
     # Without this OpenSSL would ask at the terminal for the password of an encrypted key.
     raise ValueError("the private key is encrypted; import it first")
+
+
+class FrontContext(ssl.SSLContext):
+    """The context that a server is started with.
+
+    Attributes:
+        renewed: Are called when new connections are shown other certificates of ours than before.
+    """
+
+    renewed: tuple[Callable[[], None], ...] = ()
 
 
 class ServerTls(_Tls):
@@ -268,13 +288,13 @@ class ServerTls(_Tls):
         alarm: Alarm = _log_alarm,
     ) -> None:
         super().__init__(files, now, profile=profile, crl_stale=crl_stale, crl_grace=crl_grace, alarm=alarm)
-        self._front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._front = FrontContext(ssl.PROTOCOL_TLS_SERVER)
         _apply_profile(self._front, profile)
         self._front.sni_callback = self._hand_over
         self._adopt()
 
     @property
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> FrontContext:
         """The context to start a server with; stays the same for the life of this object."""
         return self._front
 
@@ -284,8 +304,12 @@ class ServerTls(_Tls):
         Raises:
             TlsError: if they cannot be used; then everything stays as it was.
         """
+        own = self._seen[0]
         super().refresh(now)
         self._adopt()
+        if self._seen[0] != own:
+            for renewed in self._front.renewed:
+                renewed()
 
     def _adopt(self) -> None:
         # A connection that is handed over keeps the flags of the context it was accepted with.

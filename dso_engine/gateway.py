@@ -246,6 +246,8 @@ class OpenAdrGateway:
     async def curtail(self, slot: datetime, pcc: Pcc, export_w: Mapping[HomeId, int]) -> None:
         """See :class:`HomeExchange`; the bound is the same for all homes, so one event carries it."""
         now = self._clock.now().replace(microsecond=0)
+        if now >= slot + SLOT:
+            return  # a rest of zero would be an event without end (r47)
         bound, event_id = max(export_w.values()), curtail_id(slot, pcc)
         known = (await self._desk.events((event_id,))).get(event_id)
         if known is not None:
@@ -261,7 +263,7 @@ class OpenAdrGateway:
         return frozenset(self._homes[ven] for ven in await self._desk.opted_out(now) if ven in self._homes)
 
     async def _publish(self, drafts: Sequence[EventDraft]) -> None:
-        """Publish what is not there yet, to VENs the VTN knows.
+        """Publish what is not there yet and not over, to VENs the VTN knows.
 
         What was asked for before an engine or a VTN went down may have happened: so it may be asked again.
         """
@@ -274,7 +276,8 @@ class OpenAdrGateway:
             for draft in drafts
             if draft.event_id not in there
         ]
-        if heard := [draft for draft in wanted if draft.audience]:
+        now = self._clock.now()  # a VTN refuses what is over, and with it what is not
+        if heard := [draft for draft in wanted if draft.audience and not _is_over(draft, now)]:
             await self._desk.publish(heard)
 
     async def _by_home(
@@ -289,6 +292,11 @@ class OpenAdrGateway:
         """Return readings that start in [start, end); an infinite value is no measurement."""
         found = await self._desk.readings(specifier, start, end)
         return tuple(reading for reading in found if reading.value is None or isfinite(reading.value))
+
+
+def _is_over(draft: EventDraft, now: datetime) -> bool:
+    """Return whether the active period of an event has ended; an open-ended one (r47) does not end."""
+    return not draft.duration.is_zero and draft.duration.after(draft.dtstart) <= now
 
 
 def _delivery(event: EventState) -> Delivery:

@@ -124,6 +124,8 @@ def _ven(ven: api.VenOut) -> tuple[str, ...]:
 
 def _report(report: api.ReportOut) -> tuple[str, ...]:
     state = "cancelled" if report.cancelled else "accepted" if report.acknowledged else "asked"
+    if report.refused is not None:
+        state = f"refused ({report.refused})"
     return (
         report.report_request_id,
         report.ven_id,

@@ -40,6 +40,9 @@ def _provision_ven(
     group: Annotated[list[str] | None, typer.Option(help="A group; again for more.")] = None,
     resource: Annotated[list[str] | None, typer.Option(help="A resourceID; again for more.")] = None,
     context: Annotated[list[str] | None, typer.Option(help="A market context; again for more.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="A VEN with this venID may get another name or certificate.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a VEN known, or change what is known of it."""
@@ -50,6 +53,7 @@ def _provision_ven(
         groups=tuple(group or ()),
         resources=tuple(resource or ()),
         market_contexts=tuple(context or ()),
+        replace=replace,
     )
     show_reply(ctx, client_of(ctx).ask(api.VenDetail, "POST", "vens", body=wanted), as_json)
 

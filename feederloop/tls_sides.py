@@ -33,6 +33,7 @@ __all__ = [
     "faults",
     "kept_fresh",
     "own_fingerprints",
+    "own_host",
     "refresh",
     "server_tls",
     "tls_files",
@@ -146,6 +147,23 @@ def own_fingerprints(files: TlsFiles) -> tuple[str, ...]:
         SettingsError: if they cannot be read.
     """
     return tuple(fingerprint(leaf) for leaf, _ in _leaves(files))
+
+
+def own_host(files: TlsFiles) -> str | None:
+    """Return the first DNS name of our first certificate that has one, wildcards apart; None without any.
+
+    Raises:
+        SettingsError: if they cannot be read.
+    """
+    for leaf, _ in _leaves(files):
+        try:
+            names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            continue
+        for name in names.get_values_for_type(x509.DNSName):
+            if "*" not in name:
+                return name
+    return None
 
 
 def _leaves(files: TlsFiles) -> list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]]:

@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from yarl import URL
+
 from certs.connections import ConnectionLimits
 from config.program import without_password
 from config.settings import SettingsError
@@ -47,6 +49,7 @@ from vtn_server.store import Pruned, Store, StoreError
 __all__ = ["RunningVtn", "operator_token", "prune_store", "retention_of", "run_vtn", "running_vtn"]
 
 _LOG: Final = logging.getLogger(__name__)
+_ANYWHERE: Final = ("0.0.0.0", "::")
 _LOOK: Final = 1.0
 """How often to look whether the store has failed, s."""
 
@@ -60,6 +63,7 @@ class RunningVtn:
         api_url: That of the operator API; None where it is off.
         health_url: That of the health endpoint of its own; None where it is off.
         fingerprints: Those of the VTN's certificates, which a VEN may pin.
+        host: The host its certificate names, if there is one.
     """
 
     service: VtnService
@@ -68,11 +72,19 @@ class RunningVtn:
     api_url: str | None
     health_url: str | None = None
     fingerprints: tuple[str, ...] = ()
+    host: str | None = None
+
+    def told_url(self) -> str:
+        """Return the address to tell a VEN: nobody reaches ``0.0.0.0``, nor does a certificate name it."""
+        url = URL(self.url)
+        if self.host is None or url.host not in _ANYWHERE:
+            return self.url
+        return str(url.with_host(self.host))
 
     def banner(self, contexts: Contexts) -> str:
         """Return what the program prints at its start: what a VEN must be told."""
         lines = [
-            f"vtn: {self.url}",
+            f"vtn: {self.told_url()}",
             f"vtn_id: {self.service.settings.vtn_id}",
             *(f"fingerprint: {each}" for each in self.fingerprints),
             *(f"market_context: {each}" for each in contexts.all),
@@ -164,6 +176,7 @@ async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]
             api_url=api_url,
             health_url=health_url,
             fingerprints=transport.fingerprints,
+            host=transport.host,
         )
 
 
@@ -304,7 +317,9 @@ async def _provision(operator: Operator, known: tuple[Provision, ...]) -> None:
         if None not in (former, each.fingerprint) and former != each.fingerprint:
             _LOG.warning("the file changes the certificate of %s: it was %s", each.ven_id, former)
     try:
-        await operator.provision([each for each in known if each.ven_id not in removed])
+        await operator.provision(
+            [each for each in known if each.ven_id not in removed], replace_identity=True
+        )
     except ApplicationError as err:
         raise SettingsError(f"the file of VENs does not fit the store: {err.description}") from err
 

@@ -163,7 +163,14 @@ class Listener:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         with self._connections.serving(request.transport):
             response = await self._admitted(request)
+            if not response.prepared:
+                self._end_if_outdated(request, response)
             return await sent_away(request, response, most_bytes=self._limits.max_bytes)
+
+    def _end_if_outdated(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let the connection end with this answer if it has shown a certificate that is ours no more."""
+        if self._connections.is_outdated(request.transport):
+            response.force_close()
 
     async def _admitted(self, request: web.Request) -> web.StreamResponse:
         peer = None
@@ -209,6 +216,7 @@ class Listener:
         if status != 200:
             return web.Response(status=status)
         response = web.Response(body=reply, content_type=CONTENT_TYPE) if reply else web.Response()
+        self._end_if_outdated(request, response)
         try:
             await response.prepare(request)
             await response.write_eof()

@@ -206,7 +206,7 @@ class HttpPull:
             raise CertificateTrouble(f"the VTN refuses our {what}", status, self._retry_after_s)
         if status != 200:
             raise TransportError(f"HTTP status {status}", status, self._retry_after_s)
-        reply = self._decoded(message, raw) if self._mail is None else await self._mail.reply(raw, self._peer)
+        reply = self._decoded(message, raw) if self._mail is None else await self._believed(self._mail, raw)
         self._reused = True
         self._tally.received(reply)
         return reply
@@ -237,6 +237,18 @@ class HttpPull:
         if isinstance(request, Poll):
             self._known = (raw, reply)
         return reply
+
+    async def _believed(self, mail: Mail, raw: bytes) -> AnyMessage:
+        """Where bytes become a message with XML signatures.
+
+        The connection of a reply that is not to be believed ends: a new one may show the certificate that the
+        VTN signs with by now.
+        """
+        try:
+            return await mail.reply(raw, self._peer)
+        except CertificateTrouble:
+            await self.close()
+            raise
 
     @property
     def _peer(self) -> PeerCertificate | None:

@@ -254,6 +254,7 @@ def report_out(ven_id: str, requested: RequestedReport) -> api.ReportOut:
         duration=None if interval is None else str(interval.duration),
         acknowledged=requested.acknowledged,
         cancelled=requested.cancelled,
+        refused=requested.refused,
     )
 
 

@@ -207,7 +207,7 @@ async def provision_ven(desk: Desk, call: Call) -> api.VenDetail:
         groups=wanted.groups,
         market_contexts=wanted.market_contexts,
     )
-    await desk.operator.provision((provision,))
+    await desk.operator.provision((provision,), replace_identity=wanted.replace)
     view = desk.operator.ven(ven_id)
     assert view is not None
     return forms.ven_detail(view)

@@ -204,6 +204,9 @@ class VenIn(Model):
     resources: tuple[Name, ...] = ()
     groups: tuple[Name, ...] = ()
     market_contexts: tuple[Name, ...] = ()
+    replace: Annotated[
+        bool, Field(description="Whether a VEN that is known may get another name or another certificate.")
+    ] = False
 
 
 class FingerprintIn(Model):
@@ -307,6 +310,7 @@ class ReportOut(Model):
     duration: str | None
     acknowledged: bool
     cancelled: bool
+    refused: Annotated[str | None, Field(description="The response code with which the VEN refused.")] = None
 
 
 class ReportList(Model):

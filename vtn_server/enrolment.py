@@ -32,12 +32,17 @@ def check_distinct(provisions: Iterable[Provision]) -> None:
         raise NotAllowed(f"the certificate {twice[0]} comes twice")
 
 
-def bound(wanted: Provision, former: Provision, world: World) -> Provision:
+def bound(wanted: Provision, former: Provision, world: World, *, replace_identity: bool) -> Provision:
     """Return a provision as it will be: without a certificate of its own it keeps the former one.
 
+    A VEN that is known gets another name or another certificate only with ``replace_identity``: whoever takes
+    a venID that is taken would else lock its VEN out.
+
     Raises:
-        NotAllowed: if the certificate is another VEN's.
+        NotAllowed: if the certificate is another VEN's, or the VEN is known otherwise.
     """
+    if not (replace_identity or former.removed):
+        _check_same(wanted, former)
     fingerprint = wanted.fingerprint if wanted.fingerprint is not None else former.fingerprint
     if fingerprint is None:
         return wanted
@@ -55,6 +60,17 @@ def with_fingerprint(ven: Ven, fingerprint: str | None, world: World) -> Ven:
         _check_free(fingerprint, ven.ven_id, world)
         fingerprint = fingerprint.upper()
     return replace(ven, provision=replace(ven.provision, fingerprint=fingerprint))
+
+
+def _check_same(wanted: Provision, former: Provision) -> None:
+    if wanted.ven_name != former.ven_name:
+        raise NotAllowed(f"{former.ven_id} is {former.ven_name!r}; another name has to replace it")
+    if None in (wanted.fingerprint, former.fingerprint):
+        return  # it keeps the one it has, or gets its first
+    if str(wanted.fingerprint).upper() != str(former.fingerprint).upper():
+        raise NotAllowed(
+            f"{former.ven_id} has the certificate {former.fingerprint}; another one has to replace it"
+        )
 
 
 def _check_free(fingerprint: str, ven_id: VenId, world: World) -> None:

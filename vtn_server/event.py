@@ -152,7 +152,7 @@ def publish(draft: EventDraft, now: datetime) -> EventRecord:
     """Return a new event, version 0 (r4).
 
     Raises:
-        InvalidData: if the draft breaks a rule of the profile.
+        InvalidData: if the draft breaks a rule of the profile, or its active period is over already.
     """
     _check_draft(draft)
     version = EventVersion(modification_number=0, at=now, signals=draft.signals)
@@ -163,6 +163,9 @@ def publish(draft: EventDraft, now: datetime) -> EventRecord:
         raise InvalidData(f"event {draft.event_id}: {err}") from err
     _check_signals(draft, draft.signals)
     _check_baseline(draft)
+    if status(record, now) == EventStatus.COMPLETED:  # nobody could do anything about it any more
+        end = end_of(record)
+        raise InvalidData(f"event {draft.event_id} would be over: its active period ends at {end}")
     return record
 
 

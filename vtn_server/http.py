@@ -88,7 +88,10 @@ def _marked(handler: Handler, connections: Connections, max_bytes: int) -> Handl
 
     async def marked(request: web.Request) -> web.StreamResponse:
         with connections.serving(request.transport):
-            return await sent_away(request, await handler(request), most_bytes=max_bytes)
+            response = await handler(request)
+            if connections.is_outdated(request.transport):
+                response.force_close()
+            return await sent_away(request, response, most_bytes=max_bytes)
 
     return marked
 

@@ -96,13 +96,14 @@ class Operator:
 
     # --- VENs ----------------------------------------------------------------------------------------------
 
-    async def provision(self, vens: Sequence[Provision]) -> None:
+    async def provision(self, vens: Sequence[Provision], *, replace_identity: bool = False) -> None:
         """Make VENs known in advance, or change what is known of them. Registrations stay.
 
         A VEN whose provision names no certificate keeps the one it has.
 
         Raises:
-            NotAllowed: if two VENs would have one id, one name or one certificate.
+            NotAllowed: if two VENs would have one id, one name or one certificate, or one that is known
+                another name or certificate and that is not wanted (``replace_identity``).
         """
         ids = {each.ven_id for each in vens}
         names = {each.ven_name for each in vens}
@@ -118,7 +119,7 @@ class Operator:
                 if namesake is not None and namesake.ven_id != each.ven_id:
                     raise NotAllowed(f"the name {each.ven_name!r} is {namesake.ven_id}'s")
                 former = self._memory.ven(each.ven_id) or Ven(ven_id=each.ven_id, provision=each)
-                known = bound(each, former.provision, self._memory)
+                known = bound(each, former.provision, self._memory, replace_identity=replace_identity)
                 if former.version == 0 or former.provision != known:
                     writes.append(SaveVen(ven=replace(former, provision=known, version=former.version + 1)))
             for write in writes:
@@ -352,10 +353,12 @@ class Operator:
 
         Raises:
             InvalidId: if the VEN is unknown or did not announce what is asked.
+            InvalidData: if a granularity is finer than the VEN samples.
             NotRegistered: if it is not registered.
         """
         async with Locked(self._service, ven_id) as ven:
             _registration_id(ven)
+            report.check_granularity(ven, tuple(drafts))
             after = report.request(ven, tuple(drafts), self._context())
             if after is not ven:
                 await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))

@@ -263,6 +263,7 @@ class PushDispatcher:
             _LOG.warning("%s replied to a push with no message: %s", ven.ven_id, err)
             return _Heard(answer=answer)
         except SecurityError as err:
+            self._http.distrust()
             return _Heard(answer=Answer(status=None, reason=f"its reply is not to be believed: {err}"))
         return _Heard(answer=answer, reply=opened)
 

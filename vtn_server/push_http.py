@@ -12,6 +12,7 @@ Source: OpenADR 2.0b sections 9.1.5 to 9.1.9 and 9.2.1.1.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -34,6 +35,7 @@ _HEADERS: Final = {"Content-Type": "application/xml"}
 _NOT_NEEDED: Final = ("User-Agent", "Accept", "Accept-Encoding")
 # aiohttp has no way to tell its connector for whom a connection is; one task posts one thing at a time.
 _WANTED: Final[ContextVar[str | None]] = ContextVar("fingerprint wanted", default=None)
+_USED: Final[ContextVar[asyncio.BaseTransport | None]] = ContextVar("connection used", default=None)
 _FOUND: Final[ContextVar[bytes | None]] = ContextVar("certificate found", default=None)
 
 
@@ -136,6 +138,7 @@ class _Connector(aiohttp.TCPConnector):
         except BaseException:
             connection.close()
             raise
+        _USED.set(connection.transport)
         return connection
 
     def _check(self, connection: Connection) -> None:
@@ -168,6 +171,16 @@ class PushHttp:
         if http is not None:
             await http.close()
 
+    def distrust(self) -> None:
+        """End the connection that this task has used last, whose reply was not to be believed.
+
+        A new one may show the certificate that the VEN signs with by now.
+        """
+        used = _USED.get()
+        _USED.set(None)
+        if used is not None:
+            used.close()
+
     async def post(self, url: str, body: bytes, fingerprint: str | None) -> Answer:
         """Return what came of an exchange; never raises.
 
@@ -181,6 +194,7 @@ class PushHttp:
         """
         _WANTED.set(fingerprint)
         _FOUND.set(None)
+        _USED.set(None)
         for attempt in (1, 2):
             try:
                 return await self._once(url, body)

@@ -36,6 +36,7 @@ from vtn_server.state import PeerIdentity, Provision, Registration, Ven, VenId
 
 __all__ = [
     "NotEnrolled",
+    "NotTheirs",
     "authorise",
     "cancel",
     "canceled",
@@ -66,6 +67,21 @@ class NotEnrolled(NotRegistered):
         self.ven_name = ven_name
 
 
+class NotTheirs(NotRegistered):
+    """A certificate with which nobody may speak for the VEN that is named.
+
+    The peer is not told whose it is not: only that it is refused. Any trusted certificate could else find out
+    which venIDs there are.
+
+    Args:
+        detail: What an operator may know.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("this certificate may not speak for that VEN")
+        self.detail = detail
+
+
 def profiles() -> tuple[Profile, ...]:
     """Return every profile and transport of this VTN (r403)."""
     return (Profile(name=ProfileName.B, transports=(TransportName.SIMPLE_HTTP,)),)
@@ -88,8 +104,8 @@ def authorise(provision: Provision, peer: PeerIdentity, settings: VtnSettings) -
     other cases the certificate decides.
 
     Raises:
-        NotRegistered: if the peer's certificate is another VEN's, or missing where one is required, or the
-            VEN was removed.
+        NotTheirs: if the peer's certificate is another VEN's.
+        NotRegistered: if it is missing where one is required, or the VEN was removed.
         NotEnrolled: if no certificate is known for the VEN.
     """
     if provision.removed:
@@ -101,7 +117,7 @@ def authorise(provision: Provision, peer: PeerIdentity, settings: VtnSettings) -
         if settings.identity is not Identity.CLAIMED:
             raise NotEnrolled(provision.ven_id, provision.ven_name)
     elif provision.fingerprint.upper() != peer.fingerprint.upper():
-        raise NotRegistered(f"the certificate is not that of {provision.ven_id}")
+        raise NotTheirs(f"the certificate is not that of {provision.ven_id}")
 
 
 def subject(message: CreatePartyRegistration, world: World, ctx: Context) -> Ven:
@@ -112,7 +128,7 @@ def subject(message: CreatePartyRegistration, world: World, ctx: Context) -> Ven
     Raises:
         InvalidId: if the venID is not one of ours (r400, r402).
         NotEnrolled: if nobody provisioned the name.
-        NotRegistered: if the certificate is another VEN's.
+        NotTheirs: if the certificate is another VEN's.
         DeploymentError: if there are as many VENs as there may be.
     """
     if message.ven_id is not None:
@@ -139,7 +155,7 @@ def _pinned(ven: Ven, world: World, ctx: Context) -> Ven:
         return ven
     holder = world.ven_with(fingerprint)
     if holder is not None and holder.ven_id != ven.ven_id:
-        raise NotRegistered("the certificate is another VEN's")
+        raise NotTheirs(f"the certificate is {holder.ven_id}'s")
     return replace(ven, provision=replace(ven.provision, fingerprint=fingerprint))
 
 

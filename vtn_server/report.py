@@ -26,6 +26,7 @@ from schemas.oadr20b.model import (
     SpecifierPayload,
     UpdatedReport,
 )
+from schemas.oadr20b.rules.metadata import is_longer
 from vtn_server import outbox
 from vtn_server.decision import OK, Context, Decision, World, failed, ok
 from vtn_server.state import ReportRequestDraft, RequestedReport, Ven
@@ -34,6 +35,7 @@ __all__ = [
     "cancel_report",
     "cancel_requests",
     "canceled_report",
+    "check_granularity",
     "create_report",
     "created_report",
     "register_report",
@@ -44,6 +46,37 @@ __all__ = [
 
 _METADATA: Final = "METADATA"
 _MOST_OWED: Final = 20
+_MOST_REFUSED: Final = 20  # of a VEN, kept to be shown; the oldest go first
+
+
+def check_granularity(ven: Ven, drafts: tuple[ReportRequestDraft, ...]) -> None:
+    """Refuse requests for periodic reports that are finer than the VEN samples; it would answer 454.
+
+    Only what a person asks for is checked. Whatever the plan wants goes out and may be refused: it must not
+    stop the VEN's metadata from being taken.
+
+    Raises:
+        InvalidData: for a granularity shorter than the shortest sampling period that was announced, or longer
+            than the time between two reports (r300, r317, r340).
+    """
+    rates = {
+        (report.report_specifier_id, each.r_id): each.sampling_rate
+        for report in ven.metadata
+        for each in report.descriptions
+    }
+    for draft in drafts:
+        granularity, back = draft.granularity, draft.report_back_duration
+        if back.is_zero or granularity.is_zero:  # once, or on change
+            continue
+        if is_longer(granularity, back):
+            raise InvalidData(f"granularity {granularity} is longer than the time between reports, {back}")
+        for r_id in draft.r_ids:
+            rate = rates.get((draft.report_specifier_id, r_id))
+            if rate is not None and is_longer(rate.min_period, granularity):
+                raise InvalidData(
+                    f"granularity {granularity}: {ven.ven_id} offers {r_id} of {draft.report_specifier_id}"
+                    f" every {rate.min_period} to {rate.max_period}"
+                )
 
 
 def request(ven: Ven, drafts: tuple[ReportRequestDraft, ...], ctx: Context) -> Ven:
@@ -217,7 +250,10 @@ def cancel_report(message: CancelReport, ven: Ven, world: World, ctx: Context) -
 
 
 def created_report(message: CreatedReport, ven: Ven, world: World, ctx: Context) -> Decision:
-    """Take the answer to an oadrCreateReport: its requests are acknowledged, or refused and gone."""
+    """Take the answer to an oadrCreateReport: its requests are acknowledged, or refused.
+
+    Refused ones are kept, to be shown, until the VEN announces its reports anew.
+    """
     del world
     code, request_id = message.response.code, message.response.request_id
     after, item = outbox.finish(ven, (CreateReport,), request_id, code, ctx)
@@ -226,14 +262,25 @@ def created_report(message: CreatedReport, ven: Ven, world: World, ctx: Context)
         return Decision(reply=reply)
     ids = {each.report_request_id for each in item.message.requests}
     if not code.startswith("2"):
-        requests = tuple(each for each in after.requests if each.report_request_id not in ids)
-        after = replace(after, requests=requests)
+        after = replace(after, requests=_turned_down(after.requests, ids, code))
         return Decision(reply=reply, ven=after, notices=(f"report request refused with {code}",))
     requests = tuple(
         replace(each, acknowledged=each.acknowledged or each.report_request_id in ids)
         for each in after.requests
     )
     return Decision(reply=reply, ven=replace(after, requests=requests))
+
+
+def _turned_down(
+    requests: tuple[RequestedReport, ...], ids: set[str], code: str
+) -> tuple[RequestedReport, ...]:
+    """Return the requests with some marked as refused, and of all refused ones only the latest."""
+    marked = tuple(
+        replace(each, refused=code) if each.report_request_id in ids else each for each in requests
+    )
+    refused = [each.report_request_id for each in marked if each.refused is not None]
+    dropped = frozenset(refused[:-_MOST_REFUSED])
+    return tuple(each for each in marked if each.report_request_id not in dropped)
 
 
 def canceled_report(message: CanceledReport, ven: Ven, world: World, ctx: Context) -> Decision:

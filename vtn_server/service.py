@@ -40,7 +40,7 @@ from vtn_server.decision import OK, Context, Decision, Distribution, Reply, Save
 from vtn_server.dispatch import Needs, Row, row_of
 from vtn_server.exchange import Exchange
 from vtn_server.mail import Mail, wall_time
-from vtn_server.refusal_log import log_refusal
+from vtn_server.refusal_log import log_code, log_refusal
 from vtn_server.registration import authorise, identified, subject
 from vtn_server.replies import Refusal, ven_id_of
 from vtn_server.rulewatch import watched
@@ -219,13 +219,13 @@ class VtnService:
                 raise NotRecognised(f"{type(message).__name__} does not belong to {service}")
             decision = await self._serve(message, row, ctx)
             reply, code = decision.reply, decision.code
+            log_code(code, reply, message, peer)
         except ApplicationError as err:
-            log_refusal(err, peer)
+            log_refusal(err, message, peer)
             refusal = Refusal(error=err, vtn_id=self.settings.vtn_id, fresh_id=self._new_id())
             reply, code = row.refusal(message, refusal), err.code
         if code != OK:
             self._tally.application_errors[code] += 1
-            _LOG.info("answered %s with %s", type(message).__name__, code)
         name = "DistributeEvent" if isinstance(reply, Distribution) else type(reply).__name__
         self._tally.messages_out[name] += 1
         return self.mail.encode(reply, signed=opened.signed)

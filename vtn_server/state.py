@@ -153,6 +153,7 @@ class RequestedReport:
         acknowledged: The VEN answered the oadrCreateReport.
         cancelled: We asked to stop; data is still welcome until the VEN confirms.
         taken: Only for a gated request.
+        refused: The response code with which the VEN turned it down; nothing comes of such a request.
     """
 
     request: ReportRequest
@@ -160,6 +161,7 @@ class RequestedReport:
     acknowledged: bool = False
     cancelled: bool = False
     taken: tuple[Taken, ...] = ()
+    refused: str | None = None
 
     @property
     def report_request_id(self) -> str:
@@ -249,8 +251,9 @@ class Ven:
     ended: str | None = None
 
     def request(self, report_request_id: str) -> RequestedReport | None:
-        """Return our report request of that id."""
-        return next((each for each in self.requests if each.report_request_id == report_request_id), None)
+        """Return our report request of that id, unless the VEN refused it."""
+        open_ = (each for each in self.requests if each.refused is None)
+        return next((each for each in open_ if each.report_request_id == report_request_id), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 """Every rule of sections 3.1 to 3.5 in our own words, and the decisions on what the standard leaves open.
 
-``on`` is V (VEN), T (VTN) or B (both). ``out`` is the reason why a rule does not count, where it does not.
+``on`` is V (VEN), T (VTN) or B (both). ``out`` is the reason why a rule does not count, where it does not;
+``files`` are the tests of a rule that are not in this folder. A decision's ``setting`` has the names of
+settings of the programs in backticks.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ABSENT", "DECISIONS", "RULES", "Decision", "Row"]
+__all__ = ["ABSENT", "DECISIONS", "MEASURED", "RULES", "Decision", "Measured", "Row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,38 @@ class Row:
     on: str
     subject: str
     out: str = ""
+    files: tuple[str, ...] = ()
 
 
 A_MODE: Final = "2.0a: the older profile is not served"
 XMPP: Final = "XMPP: not served; HTTP push and pull are"
 TRUST: Final = "trust: TLS and certificates have tests of their own"
+SUITES: Final = (
+    "unit/certs/test_certs_tls.py",
+    "e2e/test_vtn_tls.py",
+    "security/attacks_tls.py",
+)
+KEYS: Final = (
+    "unit/certs/test_certs_pki.py",
+    "unit/certs/test_certs_attacks.py",
+    "unit/certs/test_certs_proxy.py",
+    "security/attacks_tls.py",
+)
+SIGNATURES: Final = (
+    "unit/certs/test_certs_xmldsig.py",
+    "unit/certs/test_certs_envelope.py",
+    "e2e/test_signed_vtn.py",
+    "e2e/test_signed_ven.py",
+    "interop/test_openleadr_signatures.py",
+    "security/attacks_signature.py",
+)
+EXPIRY: Final = (
+    "unit/certs/test_certs_tls.py",
+    "unit/certs/test_certs_proxy.py",
+    "e2e/test_ven_tls.py",
+    "e2e/test_push_tls.py",
+    "security/attacks_tls.py",
+)
 INFORMATIVE: Final = "informative: there is nothing to observe"
 
 ABSENT: Final = frozenset(
@@ -88,8 +117,8 @@ RULES: Final = (
     Row(64, "V", "answer before the next poll", A_MODE),
     Row(65, "V", "a randomised event that is cancelled ends at random"),
     Row(66, "B", "an event with a tolerance is listed to its last possible end, and completed stops nothing"),
-    Row(67, "B", "TLS 1.2 and its suites", TRUST),
-    Row(68, "B", "kinds and sizes of keys", TRUST),
+    Row(67, "B", "TLS 1.2 and its suites", TRUST, SUITES),
+    Row(68, "B", "kinds and sizes of keys", TRUST, KEYS),
     Row(69, "T", "signal type of SIMPLE in 2.0a", A_MODE),
     Row(70, "T", "venID unique, eventID unique per VEN"),
     Row(100, "T", "one floating-point value per interval"),
@@ -181,9 +210,9 @@ RULES: Final = (
     Row(510, "B", "the least that a VTN and a VEN can do"),
     Row(511, "B", "the form of URLs"),
     Row(512, "B", "ids are case-sensitive, market contexts are normalised"),
-    Row(514, "B", "XML signatures", TRUST),
+    Row(514, "B", "XML signatures", TRUST, SIGNATURES),
     Row(515, "B", "addresses and security of XMPP", XMPP),
-    Row(516, "B", "no traffic with expired certificates", TRUST),
+    Row(516, "B", "no traffic with expired certificates", TRUST, EXPIRY),
     Row(517, "T", "unregistered or unauthorised is 463, a wrong id 452, in the fitting reply"),
 )
 
@@ -203,7 +232,7 @@ DECISIONS: Final = (
         1,
         "403 after a failed TLS handshake cannot be sent",
         "the handshake is ended; 403 where a proxy ends TLS and no certificate comes",
-        "`identity`",
+        "follows from `tls`, `proxy.addresses` and `plain`",
     ),
     Decision(2, "SHA-1 signature methods are listed and forbidden", "only SHA-256 is made or taken", "none"),
     Decision(3, "least size of elliptic keys: 224 or 256 bits", "P-256 or better", "none"),
@@ -211,7 +240,7 @@ DECISIONS: Final = (
         4,
         "one example shows a message without its wrapper",
         "sent wrapped always; a bare root is refused (406)",
-        "`accept_bare_root`, off",
+        "`limits.accept_bare_root`, off",
     ),
     Decision(
         5,
@@ -223,13 +252,13 @@ DECISIONS: Final = (
         6,
         "a VTN may ignore a poll while it waits",
         "every poll is answered; the next item is handed over; our VEN survives silence",
-        "`resend_after_s`",
+        "`limits.resend_after`",
     ),
     Decision(
         7,
         "resend a cancellation until acknowledged, or drop it",
         "resent until acknowledged, given up or over, then dropped",
-        "`max_deliveries`",
+        "`limits.max_deliveries`; push: `limits.max_push_deliveries`",
     ),
     Decision(
         8, "a change of status: new version or new creation time", "new creation time, same number", "none"
@@ -247,7 +276,7 @@ DECISIONS: Final = (
         "0 inside, the request's id outside only where asked",
         "none",
     ),
-    Decision(12, "status for a wrong HTTP method", "501", "`wrong_method_status`, 501 or 405"),
+    Decision(12, "status for a wrong HTTP method", "501", "`limits.wrong_method_status`, 501 or 405"),
     Decision(13, "status for a schema-invalid body", "406, empty", "none"),
     Decision(
         14,
@@ -286,5 +315,28 @@ DECISIONS: Final = (
         "the keyword METADATA_ and the prefix x-",
         "`x-METADATA_NAME` announces `x-NAME`; both forms are accepted",
         "none",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run that is too long for a test found."""
+
+    command: str
+    about: str
+    found: str
+
+
+MEASURED: Final = (
+    Measured(
+        "python -m bench.kill9 --points 200",
+        "a VTN killed at 200 random points of a day, and started again",
+        "7887 effects, 0 lost, 0 doubled; 172 replays refused",
+    ),
+    Measured(
+        "python -m bench.mutants --count 1000000",
+        "a million mutated messages; the run fails on a 5xx or on more than 20 MB of growth",
+        "0 answers 5xx; RSS 90.3 MB after the warm-up, 92.0 MB at the end",
     ),
 )

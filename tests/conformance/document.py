@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.oadr20b import rules
-from tests.conformance.catalogue import DECISIONS, RULES, Row
+from tests.conformance.catalogue import DECISIONS, MEASURED, RULES, Row
 
 __all__ = ["PATH", "evidence_of", "in_scope", "render", "rules_in", "verified"]
 
@@ -92,17 +92,31 @@ def render() -> str:
         "",
         "## What the standard leaves open",
         "",
-        "Contradictions and gaps, what we do, and the setting where a peer may differ.",
+        "Contradictions and gaps, what we do, and the setting where a peer may differ. The settings are",
+        "those of `feederloop vtn`, see `config/vtn.toml`.",
         "",
         "| | issue | ours | setting |",
         "|---|---|---|---|",
     ]
     lines += [f"| G{each.number} | {each.issue} | {each.default} | {each.setting} |" for each in DECISIONS]
+    lines += [
+        "",
+        "## Measured",
+        "",
+        "Runs that are too long for a test; a short form of each is among the tests. Each command fails if",
+        "what it looks for is there.",
+        "",
+        "| command | what it does | found |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{each.command}` | {each.about} | {each.found} |" for each in MEASURED]
     return "\n".join(lines) + "\n"
 
 
 def _line(row: Row) -> str:
     evidence = evidence_of(row.number)
     how = row.out or evidence or "not covered"
+    if row.files:
+        how += ": " + ", ".join(f"`tests/{each}`" for each in row.files)
     result = "-" if row.out or not evidence else "pass"
     return f"| {row.number} | {row.on} | {row.subject} | {how} | {result} |"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from schemas.oadr20b import model as m
-from schemas.oadr20b.errors import InvalidId
+from schemas.oadr20b.errors import InvalidData, InvalidId
 from schemas.oadr20b.rules import Direction, Exchange, check
 from schemas.oadr20b.xmltypes import Duration
 from tests.unit.vtn.rig import ALICE, START, MemoryStore, Rig, metadata, said, update, wanted
@@ -46,6 +46,43 @@ async def test_rule_300_a_request_stays_within_the_offer(rig: Rig) -> None:
     for wrong in (wanted("other"), wanted(r_ids=("other",))):
         with pytest.raises(InvalidId):
             await rig.operator.request_reports(ALICE, (wrong,))
+
+
+@pytest.mark.parametrize(
+    ("granularity", "back", "fits"),
+    [
+        (Duration(seconds=5), Duration(seconds=10), False),  # the meter is sampled every ten minutes
+        (Duration(minutes=9, seconds=59), Duration(hours=1), False),
+        (Duration(minutes=20), Duration(minutes=10), False),
+        (Duration(minutes=10), Duration(minutes=10), True),
+        (Duration(minutes=30), Duration(hours=1), True),
+        (Duration(), Duration(hours=1), True),  # on change
+        (Duration(seconds=5), Duration(), True),  # once: the granularity means nothing
+    ],
+)
+async def test_rule_300_rule_317_rule_340_granularity_stays_within_the_sampling_rate(
+    rig: Rig, granularity: Duration, back: Duration, fits: bool
+) -> None:
+    await rig.accept_reports(ALICE)
+    draft = replace(wanted(), granularity=granularity, report_back_duration=back)
+    if fits:
+        assert len(await rig.operator.request_reports(ALICE, (draft,))) == 1
+        return
+    with pytest.raises(InvalidData) as caught:
+        await rig.operator.request_reports(ALICE, (wanted(), draft))
+    assert caught.value.code == "454"
+    (view,) = [each for each in rig.operator.vens() if each.ven_id == ALICE]
+    assert (len(view.requests), view.pending) == (1, 0)  # nothing of it is kept or sent
+
+
+async def test_rule_340_a_plan_that_wants_too_much_does_not_stop_the_metadata() -> None:
+    def greedy(ven_id: VenId, offered: tuple[m.Report, ...], now: datetime) -> tuple[ReportRequestDraft, ...]:
+        return tuple(replace(each, granularity=Duration(seconds=1)) for each in plan(ven_id, offered, now))
+
+    made = await Rig(MemoryStore(), plan=greedy).start()
+    await made.bootstrap("alice", (METER,))
+    (view,) = [each for each in made.operator.vens() if each.ven_id == ALICE]
+    assert view.metadata == (METER,)
 
 
 async def test_rule_301_a_vtn_announces_itself_though_it_has_no_reports(rig: Rig) -> None:

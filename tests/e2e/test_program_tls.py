@@ -190,7 +190,8 @@ async def test_a_ven_with_the_certificate_of_another(folder: Path, caplog: pytes
         ven.client.session.on_reply = note  # type: ignore[method-assign]  # to see what the VTN says
         await until(lambda: len(replies) > 1)
         assert set(replies) == {"CreatedPartyRegistration 463"}
-        assert "the VTN refused CreatePartyRegistration with 463: 'the certificate is not that" in caplog.text
+        assert "the VTN refused CreatePartyRegistration with 463: 'this certificate may not" in caplog.text
+        assert f"the certificate is not that of ven-pull; its certificate is {marks['push']}" in caplog.text
         assert registered(vtn) == set()
         assert ven.client.session.state is not State.OPERATIONAL
 

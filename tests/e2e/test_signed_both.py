@@ -45,6 +45,8 @@ class Street:
         self.folder = folder
         self.policy = policy
         self.exchanges: list[Exchange] = []
+        self.callers: list[object] = []
+        """The address of each push to :meth:`answer_pushes_with`: another one is another connection."""
         settings = replace(SETTINGS, signatures=policy, poll_period=Duration())  # the VEN says how often
         self.vtn = TlsVtn(folder, MemoryStore, settings)
         self.home = FakeHome()
@@ -108,6 +110,7 @@ class Street:
         """Listen as alice, and answer pushes with any bytes; return the address."""
 
         async def take(request: web.Request) -> web.Response:
+            self.callers.append(request.transport and request.transport.get_extra_info("peername"))
             return web.Response(body=reply(await request.read()), headers=XML)
 
         app = web.Application()
@@ -233,3 +236,4 @@ async def test_a_reply_to_a_push_that_is_not_to_be_believed_is_none(street: Make
         while outbox():
             await asyncio.sleep(0)
     assert len(set(pushed)) == 3
+    assert len(set(here.callers)) == 3  # a new connection may show the certificate that the VEN signs with

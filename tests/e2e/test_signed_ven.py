@@ -58,6 +58,8 @@ class ScriptedVtn:
 
     def __init__(self, folder: Path) -> None:
         self.requests: list[bytes] = []
+        self.callers: list[object] = []
+        """The address of each request: another one is another connection."""
         self.answer: Callable[[], bytes] = lambda: wire.write(NOTHING)
         self.cut = 0
         self.url = ""
@@ -68,6 +70,7 @@ class ScriptedVtn:
 
     async def _poll(self, request: web.Request) -> web.Response:
         self.requests.append(await request.read())
+        self.callers.append(request.transport and request.transport.get_extra_info("peername"))
         if self.cut:
             self.cut -= 1
             assert request.transport is not None
@@ -144,6 +147,21 @@ async def test_a_ven_signs_and_takes_signed_replies(alice: Make, vtn: ScriptedVt
         assert await ven.poll() == NOTHING
     assert [verified(folder, Role.VEN, "alice", each) for each in vtn.requests] == [POLL] * 3
     assert len(set(vtn.requests)) == 3
+
+
+async def test_after_a_reply_that_is_not_to_be_believed_the_connection_is_another(
+    alice: Make, vtn: ScriptedVtn, folder: Path
+) -> None:
+    """A new one may show the certificate that the VTN signs with by now."""
+    ven = alice()
+    vtn.answer = lambda: by_bob(folder, NOTHING)
+    await ven.refuses("not to be believed")
+    vtn.answer = lambda: by_vtn(folder, NOTHING)
+    for _ in range(2):
+        assert await ven.poll() == NOTHING
+    refused, believed, next_one = vtn.callers
+    assert refused != believed
+    assert believed == next_one
 
 
 async def test_what_is_not_signed(alice: Make, vtn: ScriptedVtn) -> None:

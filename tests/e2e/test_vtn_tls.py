@@ -156,6 +156,23 @@ async def test_a_rotated_certificate(vtn: Vtn) -> None:
             assert await code(new, vtn.url(), registers("alice")) == "200"
 
 
+async def test_a_request_during_which_the_vtn_is_renewed_ends_its_connection(vtn: Vtn) -> None:
+    """What the connection has shown is the old certificate; XML signatures are by the new one from now on."""
+    body = registers("alice")
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield body[:20]
+        vtn.pki.rotate(Role.VTN, "localhost", wall())
+        vtn.tls.refresh(wall())
+        yield body[20:]
+
+    async with vtn.as_ven("alice") as session:
+        for data, ends in ((parts(), True), (body, False)):
+            async with session.post(vtn.url(), data=data, headers=XML) as response:
+                assert response.status == 200
+                assert (response.headers.get("Connection") == "close") is ends
+
+
 async def test_the_vtn_shows_the_kind_of_certificate_that_is_wanted(tmp_path: Path) -> None:
     folder = tmp_path / "pki"
     pki = Pki(folder)

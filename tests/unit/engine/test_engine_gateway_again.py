@@ -46,6 +46,18 @@ async def test_what_is_published_already_is_not_published_again(desk: Desk) -> N
     assert all(event.modification_number == 0 for event in desk.rig.operator.events())
 
 
+async def test_what_is_over_is_not_published_and_keeps_back_nothing_else(desk: Desk) -> None:
+    """Asked for again too late: a VTN refuses an event that is over, and all that comes with it."""
+    result = HourResult(home=A, price_millicent=(1,) * 6, volume_wh=(0,) * 6)
+    desk.rig.now = SLOT0 + SLOT
+    await desk.gateway.open_prices(SLOT0, {PCC: (A, B)})
+    await desk.gateway.curtail(SLOT0, PCC, {A: 100})
+    assert desk.rig.operator.events() == ()
+    desk.rig.now = HOUR + timedelta(minutes=59)
+    await desk.gateway.publish_results(HOUR, [result])
+    assert len(desk.rig.operator.events()) == 1
+
+
 async def test_a_ven_that_was_removed_keeps_nobody_else_from_a_price(desk: Desk) -> None:
     await desk.rig.operator.remove(BOB)
     await desk.gateway.open_prices(SLOT0, {PCC: (A, B), OTHER: (B,)})

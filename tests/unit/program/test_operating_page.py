@@ -25,7 +25,8 @@ PAGE = (Path(__file__).parents[3] / "docs" / "operating.md").read_text(encoding=
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return [text for each, text in found if each == language]
 
 
 def test_the_event_of_the_page_can_be_published() -> None:

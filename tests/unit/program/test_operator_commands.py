@@ -154,6 +154,19 @@ async def test_vens_registrations_and_opts(shell: Shell) -> None:
     assert "CreatedEvent" in await shell.text("stats")
 
 
+async def test_a_venid_that_is_taken_is_replaced_only_on_request(shell: Shell) -> None:
+    old, new = ("AA:BB:CC:DD:EE:FF:00:11:22:33", "07:BB:CC:DD:EE:FF:00:11:22:33")
+    await shell.json("vens", "provision", "alice", "--id", ALICE, "--fingerprint", old)  # its first one
+    words = ("vens", "provision", "anna", "--id", ALICE, "--fingerprint", new)
+    told = await shell.refused(1, *words)
+    assert "conflict" in told
+    assert "'alice'" in told
+    shown = await shell.json("vens", "show", ALICE)
+    assert (shown["ven_name"], shown["fingerprint"]) == ("alice", old)
+    changed = await shell.json(*words, "--replace")
+    assert (changed["ven_name"], changed["fingerprint"]) == ("anna", new)
+
+
 async def test_certificates(shell: Shell) -> None:
     mark = "AA:BB:CC:DD:EE:FF:00:11:22:33"
     assert (await shell.json("vens", "fingerprint", ALICE, mark.lower()))["fingerprint"] == mark
@@ -177,6 +190,17 @@ async def test_reports(shell: Shell) -> None:
     assert late["total"] == 0
     assert "5" in await shell.text("reports", "data", "meter-energy", "--until", until)
     assert (await shell.json("reports", "cancel", ALICE, request_id))["cancelled"] is True
+
+
+async def test_a_report_that_the_ven_refuses(shell: Shell) -> None:
+    await shell.rig.bootstrap("alice", (kit.metadata(),))
+    too_fine = ("--every", "PT10S", "--granularity", "PT5S")
+    assert "PT10M" in await shell.refused(1, "reports", "request", ALICE, "meter-energy", *too_fine)
+    await shell.json("reports", "request", ALICE, "meter-energy")
+    created = await shell.rig.poll(ALICE, m.CreateReport)
+    refusal = m.CreatedReport(response=kit.said(created.request_id, "454"), ven_id=ALICE)
+    await shell.rig.send(refusal, m.Response)
+    assert "refused (454)" in await shell.text("reports", "list", "--ven", ALICE)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +228,15 @@ async def test_reports(shell: Shell) -> None:
 async def test_options_that_say_nothing_sensible(shell: Shell, words: tuple[str, ...], told: str) -> None:
     assert told in await shell.refused(2, *words)
     assert shell.rig.operator.events() == ()
+
+
+async def test_an_event_that_is_over_is_refused_unless_it_is_open_ended(shell: Shell) -> None:
+    old = new_event("--simple", "1", "--all", "--id", "old", start="2010-01-01T00:00:00Z")
+    told = await shell.refused(1, *old, "--duration", "PT10M")
+    assert "454" in told
+    assert "over" in told
+    assert shell.rig.operator.events() == ()
+    assert (await shell.json(*old, "--duration", "PT0S"))["status"] == "active"
 
 
 async def test_a_file_that_is_no_event(shell: Shell) -> None:

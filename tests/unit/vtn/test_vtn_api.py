@@ -493,6 +493,10 @@ async def test_a_report_that_cannot_be_had(console: Console) -> None:
         "POST", path, 422, json={"report_specifier_id": "meter-energy", "granularity": "10"}
     )
     assert error.faults[0].where == "granularity"
+    fine = {"report_specifier_id": "meter-energy", "granularity": "PT5S", "report_back": "PT10S"}
+    error = await console.refused("POST", path, 422, json=fine)
+    assert (error.oadr_code, "PT10M" in error.text) == ("454", True)
+    assert (await console.ask("GET", "/reports"))["total"] == 0
     await console.refused("POST", f"/vens/{BOB}/reports", 409, json={"report_specifier_id": "meter-energy"})
     await console.refused("POST", "/vens/ven-x/reports", 404, json={"report_specifier_id": "meter-energy"})
 

@@ -128,6 +128,24 @@ def test_drafts_that_break_a_rule(bad: EventDraft) -> None:
         rules.publish(bad, START)
 
 
+def test_a_new_event_whose_active_period_is_over_is_refused() -> None:
+    event = draft("e", values=(1.0,), start=START)  # ten minutes
+    end = START + 10 * MINUTE
+    assert rules.status(rules.publish(event, end - MINUTE / 60), START) == EventStatus.ACTIVE
+    for late in (event, replace(event, startafter=Duration(hours=1))):
+        with pytest.raises(InvalidData, match="would be over"):
+            rules.publish(late, end)
+    rules.publish(draft("e", values=(1.0,), length=Duration(), start=START), START + timedelta(days=900))
+
+
+async def test_with_one_event_that_is_over_none_is_published() -> None:
+    rig = await Rig(MemoryStore()).start()
+    past = draft("past", values=(1.0,), start=START - 10 * MINUTE)
+    with pytest.raises(InvalidData, match="past"):
+        await rig.operator.publish_events([draft("e"), past])
+    assert rig.operator.events() == ()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.lists(st.floats(-1, 1), min_size=3, max_size=3)), max_size=8)

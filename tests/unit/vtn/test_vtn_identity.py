@@ -15,7 +15,7 @@ from tests.unit.vtn.rig import ALICE, BOB, PROVISIONS, MemoryStore, Rig, draft
 from tests.unit.vtn.test_vtn_service import SPECIMENS
 from vtn_server.decision import Context, Decision, World
 from vtn_server.dispatch import TABLE, Needs
-from vtn_server.refusal_log import enrol_command
+from vtn_server.refusal_log import enrol_command, log_refusal
 from vtn_server.registration import NotEnrolled
 from vtn_server.settings import Identity, VtnSettings
 from vtn_server.state import PeerIdentity, Provision, Ven, VenId
@@ -142,6 +142,45 @@ async def test_a_ven_without_certificate_is_refused_and_the_log_says_what_to_do(
     assert await told(rig, registers(), C) == "200"
 
 
+async def test_a_peer_with_another_certificate_hears_less_than_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = await strict()
+    with caplog.at_level(logging.WARNING, "vtn_server.refusal_log"):
+        _, body = await rig.service.handle(
+            wire.write(registers()), peer(B), TABLE[type(registers())].services[0]
+        )
+    assert b"463" in body
+    assert b"ven-alice" not in body
+    assert f"the certificate is not that of ven-alice; its certificate is {B}" in caplog.text
+
+
+@pytest.mark.parametrize("stray", ["nobody", "two\nlines\x9b", "x" * 5000])
+def test_the_log_says_who_was_refused_and_why_in_one_bounded_line(
+    stray: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "vtn_server.refusal_log"):
+        log_refusal(InvalidId(f"no venID {stray}"), m.Poll(ven_id=VenId(stray)), peer(C))
+    (line,) = caplog.messages
+    assert line.startswith("answered Poll of ")
+    assert f"certificate {C} with 452: no venID {stray[:3]}" in line
+    assert line.isprintable()
+    assert len(line) < 600
+
+
+async def test_the_log_names_the_ven_of_a_refused_message(caplog: pytest.LogCaptureFixture) -> None:
+    rig = await strict()
+    with caplog.at_level(logging.INFO, "vtn_server.refusal_log"):
+        assert await told(rig, registers(), A) == "200"
+        assert caplog.messages == []
+        stray = m.CancelPartyRegistration(request_id="q", registration_id="r-1", ven_id=ALICE)
+        assert await told(rig, stray, A) == "452"
+    assert caplog.messages == [
+        f"answered CancelPartyRegistration of ven-alice, certificate {A} with 452: "
+        "registration r-1 is not in force"
+    ]
+
+
 @pytest.mark.parametrize("name", ["x; rm -rf /", "two\nlines", "", None])
 def test_the_command_in_the_log_is_fit_for_a_shell_whatever_the_name_is(name: str | None) -> None:
     command = enrol_command(NotEnrolled(None, name), A)
@@ -197,6 +236,32 @@ async def test_what_is_said_of_a_ven_without_its_certificate_leaves_it_its_certi
     rig = await strict()
     await rig.operator.provision((replace(PROVISIONS[0], groups=("street",)),))
     assert rig.operator.vens()[0].provision == replace(ENROLLED[0], groups=("street",))
+
+
+@pytest.mark.parametrize(
+    "other", [{"ven_name": "anna"}, {"fingerprint": C}, {"ven_name": "anna", "fingerprint": C}]
+)
+async def test_a_known_ven_gets_another_identity_only_if_that_is_wanted(other: dict[str, str]) -> None:
+    rig = await strict()
+    assert await told(rig, registers(), A) == "200"
+    wanted = replace(ENROLLED[0], **other)  # type: ignore[arg-type]  # names and fingerprints are text
+    before = rig.operator.vens()
+    with pytest.raises(NotAllowed, match="ven-alice"):
+        await rig.operator.provision((Provision(ven_id=VenId("c"), ven_name="carol"), wanted))
+    assert rig.operator.vens() == before  # nor is the new one known: all or none
+    assert await told(rig, m.RequestEvent(request_id="q", ven_id=ALICE), A) == "200"
+    await rig.operator.provision((wanted,), replace_identity=True)
+    assert rig.operator.vens()[0].provision == wanted
+
+
+async def test_the_same_identity_a_first_certificate_and_a_removed_ven_are_no_replacement() -> None:
+    rig = await strict(provisions=PROVISIONS)
+    await rig.operator.provision((replace(PROVISIONS[0], fingerprint=A),))  # its first
+    await rig.operator.provision((replace(PROVISIONS[0], fingerprint=A.lower(), groups=("g",)),))
+    assert rig.operator.vens()[0].provision == replace(PROVISIONS[0], fingerprint=A, groups=("g",))
+    await rig.operator.remove(ALICE)
+    await rig.operator.provision((Provision(ven_id=ALICE, ven_name="anna", fingerprint=C),))
+    assert rig.operator.vens()[0].ven_name == "anna"
 
 
 # --- open enrolment ----------------------------------------------------------------------------------------

@@ -63,13 +63,35 @@ async def test_a_ven_that_never_answers_a_create_report_gets_everything_else(ask
     assert [each.acknowledged for each in view.requests] == [False, True]
 
 
-async def test_a_refused_request_is_gone_and_shows(asking: Rig) -> None:
+async def test_a_refused_request_is_over_and_shows(asking: Rig) -> None:
     await asking.bootstrap("alice", (metadata(),))
     created = await asking.poll(ALICE, m.CreateReport)
     await asking.send(m.CreatedReport(response=said(created.request_id, "461"), ven_id=ALICE), m.Response)
     (view, _) = asking.operator.vens()
-    assert (view.requests, view.pending) == ((), 0)
+    assert ([each.refused for each in view.requests], view.pending) == (["461"], 0)
     assert view.given_up[0].reason == "answered with 461"
+    (refused,) = [each.report_request_id for each in view.requests]
+    await asking.send(update(ALICE, refused, [1.0]), m.UpdatedReport, "452")
+    with pytest.raises(InvalidId):
+        await asking.operator.cancel_reports(ALICE, (refused,))
+    assert await readings(asking) == []
+
+
+async def test_only_the_latest_refusals_are_kept_and_new_metadata_ends_them(rig: Rig) -> None:
+    await rig.bootstrap("alice", (metadata(),))
+    (kept,) = await rig.operator.request_reports(ALICE, (wanted(),))
+    await rig.accept_reports(ALICE)
+    asked: list[str] = []
+    for _ in range(23):
+        asked += await rig.operator.request_reports(ALICE, (wanted(),))
+        created = await rig.poll(ALICE, m.CreateReport)
+        await rig.send(m.CreatedReport(response=said(created.request_id, "454"), ven_id=ALICE), m.Response)
+    view = next(each for each in rig.operator.vens() if each.ven_id == ALICE)
+    assert [each.report_request_id for each in view.requests] == [kept, *asked[3:]]
+    assert [each.refused for each in view.requests] == [None, *["454"] * 20]
+    await rig.send(m.RegisterReport(request_id="2", reports=(metadata(),), ven_id=ALICE), m.RegisteredReport)
+    view = next(each for each in rig.operator.vens() if each.ven_id == ALICE)
+    assert view.requests == ()
 
 
 async def test_new_metadata_ends_the_former_requests(asking: Rig) -> None:
