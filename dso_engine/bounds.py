@@ -27,11 +27,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from dso_engine.errors import PowerFlowDiverged, SolverFailed
+from dso_engine.errors import PowerFlowDiverged
 from dso_engine.feeder import Network
 from dso_engine.fixed_point import BatchState, FixedPoint
 from dso_engine.model import FloatArray, IntArray, Limits, Pcc
 from dso_engine.powerflow import GridState, Injections, PowerFlow
+from dso_engine.verified import verified
 
 _GRID: Final = 17
 _REFINEMENTS: Final = 4
@@ -42,7 +43,6 @@ _PASSES: Final = 4
 _SETTLED: Final = 1e-3
 _SEARCH_MARGIN: Final = 2e-5
 """Kept from every limit in the search, per unit, so that the model of record agrees on which side we are."""
-_AGREEMENT_V: Final = 0.05
 
 
 _Beyond = Callable[[FloatArray], FloatArray]
@@ -144,7 +144,7 @@ def find_bounds(
         down_kw: What each home can take off, (home,); without it imports are scaled as one.
 
     Raises:
-        SolverFailed: if the two power flows differ by more than 50 mV at the accepted point.
+        SolversDisagree: if the two power flows differ by more than 1 mV or 10 mA at an accepted point.
         PowerFlowDiverged: if a power flow has no solution.
     """
     reliefs = tuple(
@@ -312,11 +312,7 @@ def _verified(
 ) -> tuple[Injections, GridState]:
     start = path.start
     solved = Injections(p_kw=path.p_kw(t[None])[0], q_kvar=start.q_kvar, phase=start.phase)
-    state = record.solve(solved, label)
-    gap_v = float(np.abs(state.v_v - search.solve(solved, label).v_v).max())
-    if gap_v > _AGREEMENT_V:
-        raise SolverFailed(f"{label}: power flows differ by {gap_v:.3f} V at the accepted bounds")
-    return solved, state
+    return solved, verified(search, record, solved, f"{label}, accepted bounds")
 
 
 def _first(beyond: _Beyond, low: float, high: float) -> tuple[float, float]:

@@ -4,8 +4,10 @@
 
     EngineError
      x InvalidFeeder        the network description cannot be used
+        x InvalidScript     names file and line of an OpenDSS script
      x PowerFlowDiverged    names the slot and the network state
      x SolverFailed         an optimisation ended without an optimum
+        x SolversDisagree   the fast power flow and the model of record differ
      x StaleMeasurement     a meter value is too old to act on
      x ExchangeFailed       the homes' server is out of reach or refused
      x InvalidOrder         an order breaks rule R0 of the auction
@@ -24,6 +26,22 @@ class InvalidFeeder(EngineError):
     """The network description is incomplete, inconsistent or outside what the model covers."""
 
 
+class InvalidScript(InvalidFeeder):
+    """An OpenDSS script says something the model does not cover, or that is not OpenDSS.
+
+    Args:
+        file: The script, or the file it includes.
+        line: Where in it, from 1.
+        reason: What is wrong.
+    """
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        super().__init__(f"{file}:{line}: {reason}")
+        self.file = file
+        self.line = line
+        self.reason = reason
+
+
 class PowerFlowDiverged(EngineError):
     """A power flow has no usable solution.
 
@@ -40,6 +58,10 @@ class PowerFlowDiverged(EngineError):
 
 class SolverFailed(EngineError):
     """An optimisation ended with a status other than optimal."""
+
+
+class SolversDisagree(SolverFailed):
+    """The fast power flow and the model of record give different states for the same injections."""
 
 
 class StaleMeasurement(EngineError):

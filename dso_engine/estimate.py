@@ -26,6 +26,7 @@ from dso_engine.errors import StaleMeasurement
 from dso_engine.feeder import Network
 from dso_engine.model import FloatArray, IntArray, PccReading
 from dso_engine.powerflow import GridState, Injections, PowerFlow
+from dso_engine.verified import verified
 
 _ROUNDS: Final = 8
 _SETTLED_KW: Final = 1e-4
@@ -95,6 +96,7 @@ def estimate_state(
     Raises:
         StaleMeasurement: if a PCC has no reading.
         PowerFlowDiverged: if a power flow has no solution.
+        SolversDisagree: if the two power flows give different states for what was found.
 
     Source: mechanisms.md 9.
     """
@@ -118,7 +120,7 @@ def estimate_state(
             if max(np.abs(move_kw).max(initial=0.0), np.abs(move_kvar).max(initial=0.0)) < _SETTLED_KW:
                 break
             found = Injections(p_kw=found.p_kw + move_kw, q_kvar=found.q_kvar + move_kvar, phase=found.phase)
-    state = record.solve(found, label)
+    state = verified(search, record, found, label)
     return Estimate(
         injections=found,
         state=state,

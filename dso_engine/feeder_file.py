@@ -1,6 +1,6 @@
 """Schema of a network file (``config/networks/*.json``); `dso_engine.feeder` checks what it means.
 
-Only what the model uses is declared; provenance, summaries and the sample generators of a file are skipped.
+Only what the model uses is declared; provenance and summaries of a file are skipped.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ Id = Annotated[str, StringConstraints(min_length=1)]
 Positive = Annotated[FiniteFloat, Field(gt=0.0)]
 NotNegative = Annotated[FiniteFloat, Field(ge=0.0)]
 Matrix = tuple[tuple[FiniteFloat, ...], ...]
+EarthingName = Literal["transformer star point only", "every bus"]
 
 
 class _Part(BaseModel):
@@ -93,9 +94,11 @@ class BranchPart(_Part):
 
 
 class LinkPart(BranchPart):
-    """The switch between the busbar and a feeder."""
+    """The switch between the busbar and a feeder; without an impedance it has that of the reference."""
 
     closed: bool
+    r_ohm: Positive | None = None
+    x_ohm: NotNegative | None = None
 
 
 class LinePart(BranchPart):
@@ -116,6 +119,17 @@ class HouseholdPart(_Part):
     q_kvar: FiniteFloat
 
 
+class PvPart(_Part):
+    """A generator behind the meter of a home; the engine does not use it, the base case does."""
+
+    id: Id
+    bus: Id
+    phase: Literal["A", "B", "C"]
+    household: Id
+    p_kw: FiniteFloat
+    q_kvar: FiniteFloat
+
+
 class NetworkFile(_Part):
     """The whole file."""
 
@@ -123,7 +137,7 @@ class NetworkFile(_Part):
     version: Literal[1]
     name: Id
     frequency_hz: Positive
-    neutral_earthing: Literal["transformer star point only"]
+    neutral_earthing: EarthingName
     mv_source: SourcePart
     transformer: TransformerPart
     linecodes: dict[Id, LinecodePart]
@@ -131,6 +145,7 @@ class NetworkFile(_Part):
     links: tuple[LinkPart, ...]
     lines: tuple[LinePart, ...]
     households: tuple[HouseholdPart, ...]
+    pv: tuple[PvPart, ...] = ()
 
 
 def read_network_file(path: Path) -> NetworkFile:
@@ -153,3 +168,8 @@ def read_network_file(path: Path) -> NetworkFile:
             for fault in err.errors()
         )
         raise InvalidFeeder(f"{path.name}: {faults}") from err
+
+
+def network_json(file: NetworkFile) -> str:
+    """The text of a network file, which `read_network_file` takes back without loss."""
+    return file.model_dump_json(indent=1, exclude_none=True) + "\n"

@@ -1,8 +1,8 @@
-"""The model of record: pandapower's unbalanced power flow. The only file that imports pandapower.
+"""The model of record: pandapower's unbalanced power flow, which no other file runs.
 
 The recipe of grid-model.md 2, each line of it worth volts: source impedance as a line of 1 km, Dyn
-transformer without magnetising branch and its iron loss as a shunt at the busbar, zero-sequence impedances of
-the neutral-return reduction, one asymmetric load per home.
+transformer without magnetising branch and its iron loss as a shunt at the busbar, zero-sequence impedances
+reduced as the neutral is earthed, one asymmetric load per home.
 
 Repeated solves reuse pandapower's internal case (``recycle``), which refreshes only P and Q: that is all that
 ever changes here, a change of phase moves P and Q to another column. Every solve starts flat, so the answer
@@ -21,10 +21,9 @@ from pandapower.pypower.idx_bus import VA, VM
 from scipy.sparse.linalg import MatrixRankWarning
 
 from dso_engine.errors import InvalidFeeder, PowerFlowDiverged
-from dso_engine.feeder import Network, Segment
-from dso_engine.fixed_point import neutral_return
 from dso_engine.model import ComplexArray, FloatArray, IntArray
-from dso_engine.powerflow import GridState, Injections, Phasors, grid_state
+from dso_engine.network import Network
+from dso_engine.powerflow import GridState, Injections, Phasors, TransformerFlow, grid_state
 
 _RECYCLE: Final = {"bus_pq": True, "gen": False, "trafo": False, "Ybus": True}
 _CASES: Final = ("_ppc0", "_ppc1", "_ppc2")
@@ -50,12 +49,11 @@ class PandapowerFlow:
         self._net = pp.create_empty_network(sn_mva=1.0, f_hz=network.frequency_hz)
         busbar = self._supply()
         vn_kv = network.transformer.v_lv_ll_kv
-        self._bus = np.array(
-            [busbar, *(pp.create_bus(self._net, vn_kv=vn_kv) for _ in network.buses[1:])], dtype=np.int64
-        )
-        self._line = np.array(
-            [self._segment(k, segment) for k, segment in enumerate(network.segments)], dtype=np.int64
-        )
+        others = pp.create_buses(self._net, len(network.buses) - 1, vn_kv=vn_kv)
+        self._bus = np.array([busbar, *others], dtype=np.int64)
+        self._line = self._segments()
+        omega = 2.0 * np.pi * network.frequency_hz
+        self._y_near = 0.5j * omega * 1e-9 * np.array([segment.c_nf for segment in network.segments])
         for row in network.home_bus:
             pp.create_asymmetric_load(self._net, self._bus[row], type="wye")
         self._last: tuple[bytes, GridState] | None = None
@@ -106,7 +104,9 @@ class PandapowerFlow:
             x0x_max=1.0,
         )
         # The impedance of an ext_grid is missing from the positive sequence and scaled by 1.1 in the others.
-        self._create_line(infeed, hv, 1.0, source.z1_ohm, source.z0_ohm, 0.0, 0.0)
+        none = np.zeros(1)
+        ends = np.array([infeed], dtype=np.int64), np.array([hv], dtype=np.int64)
+        self._create_lines(*ends, 1.0, np.array([source.z1_ohm]), np.array([source.z0_ohm]), none, none)
         pp.create_transformer_from_parameters(
             net,
             hv,
@@ -130,30 +130,40 @@ class PandapowerFlow:
         pp.create_shunt(net, lv, p_mw=transformer.pfe_kw / 1e3, q_mvar=0.0, vn_kv=transformer.v_lv_ll_kv)
         return int(lv)
 
-    def _segment(self, k: int, segment: Segment) -> int:
-        start, end = self._bus[self._network.segment_from[k]], self._bus[k + 1]
-        z1, z0 = _sequence(segment.id, neutral_return(segment.z_ohm))
-        c1, c0 = _sequence(segment.id, segment.c_nf.astype(np.complex128))
-        return self._create_line(int(start), int(end), 1e-3, z1 * 1e3, z0 * 1e3, c1.real * 1e3, c0.real * 1e3)
+    def _segments(self) -> IntArray:
+        """Links and lines, each a metre long: its impedances are per segment."""
+        network = self._network
+        z = [_sequence(s.id, z3) for s, z3 in zip(network.segments, network.z3_ohm, strict=True)]
+        c = [_sequence(s.id, s.c_nf.astype(np.complex128)) for s in network.segments]
+        z1, z0 = 1e3 * np.array(z).T
+        c1_nf, c0_nf = 1e3 * np.array(c).real.T
+        return self._create_lines(self._bus[network.segment_from], self._bus[1:], 1e-3, z1, z0, c1_nf, c0_nf)
 
-    def _create_line(
-        self, start: int, end: int, km: float, z1: complex, z0: complex, c1_nf: float, c0_nf: float
-    ) -> int:
-        return int(
-            pp.create_line_from_parameters(
-                self._net,
-                start,
-                end,
-                length_km=km,
-                r_ohm_per_km=z1.real,
-                x_ohm_per_km=z1.imag,
-                c_nf_per_km=c1_nf,
-                r0_ohm_per_km=z0.real,
-                x0_ohm_per_km=z0.imag,
-                c0_nf_per_km=c0_nf,
-                max_i_ka=_NO_LIMIT_KA,
-            )
+    def _create_lines(
+        self,
+        start: IntArray,
+        end: IntArray,
+        km: float,
+        z1: ComplexArray,
+        z0: ComplexArray,
+        c1_nf: FloatArray,
+        c0_nf: FloatArray,
+    ) -> IntArray:
+        """Lines from impedances and capacitances per kilometre; returns their rows."""
+        made = pp.create_lines_from_parameters(
+            self._net,
+            start,
+            end,
+            length_km=km,
+            r_ohm_per_km=z1.real,
+            x_ohm_per_km=z1.imag,
+            c_nf_per_km=c1_nf,
+            r0_ohm_per_km=z0.real,
+            x0_ohm_per_km=z0.imag,
+            c0_nf_per_km=c0_nf,
+            max_i_ka=_NO_LIMIT_KA,
         )
+        return np.array(made, dtype=np.int64)
 
     def _warm_up(self) -> None:
         # The first solve builds the case and the second is the first to reuse it; from then on all are alike.
@@ -203,7 +213,10 @@ class PandapowerFlow:
         s = _columns(net.res_line_3ph, self._line, "p_{}_from_mw") + 1j * _columns(
             net.res_line_3ph, self._line, "q_{}_from_mvar"
         )
-        i = np.conj(1e6 * s / v[network.segment_from])
+        # Half of the cable's capacitance is at its near end: its current does not flow in the impedance.
+        i = np.conj(1e6 * s / v[network.segment_from]) - np.einsum(
+            "kij,kj->ki", self._y_near, v[network.segment_from]
+        )
         only = np.zeros(1, dtype=np.int64)
         s_lv = _columns(net.res_trafo_3ph, only, "p_{}_lv_mw") + 1j * _columns(
             net.res_trafo_3ph, only, "q_{}_lv_mvar"
@@ -212,10 +225,13 @@ class PandapowerFlow:
         iron_w = network.transformer.pfe_kw * 1e3 / 3.0 * magnitude[0] ** 2
         i_transformer = np.conj((-1e6 * s_lv[0] - iron_w) / v[0])
         copper_kw = 1e3 * float(_columns(net.res_trafo_3ph, only, "pl_{}_mw").sum())
+        s_hv = _columns(net.res_trafo_3ph, only, "p_{}_hv_mw") + 1j * _columns(
+            net.res_trafo_3ph, only, "q_{}_hv_mvar"
+        )
         return grid_state(
             network,
             Phasors(v=v, i=i, i_transformer=i_transformer),
-            copper_kw + float(iron_w.sum()) / 1e3,
+            TransformerFlow(loss_kw=copper_kw + float(iron_w.sum()) / 1e3, hv_s_kva=1e3 * s_hv[0]),
         )
 
 

@@ -16,14 +16,16 @@ from typing import Protocol
 
 import numpy as np
 
-from dso_engine.feeder import Network
 from dso_engine.model import ComplexArray, FloatArray, IntArray, Limits, Phase
+from dso_engine.network import Earthing, Network
 
 _A: complex = complex(-0.5, 0.75**0.5)
-_TO_SEQUENCE: ComplexArray = np.array(
+TO_SEQUENCE: ComplexArray = np.array(
     [[1.0, 1.0, 1.0], [1.0, _A, _A**2], [1.0, _A**2, _A]], dtype=np.complex128
 ) / np.float64(3.0)
 """Phase phasors to zero, positive and negative sequence."""
+FROM_SEQUENCE: ComplexArray = np.array([[1.0, 1.0, 1.0], [1.0, _A**2, _A], [1.0, _A, _A**2]])
+"""And back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,12 +90,35 @@ class GridState:
     """The larger of that sum over the rating and the highest winding current over its rated current."""
     transformer_i_n_a: float
     """Current in the transformer's neutral, amperes."""
+    transformer_hv_p_kw: FloatArray
+    """Active power into the high-voltage terminals, (phase,). The delta mixes the phases: only the sum less
+    that of `transformer_p_kw` is a loss."""
+    transformer_hv_q_kvar: FloatArray
+    """Reactive power into the high-voltage terminals, (phase,)."""
     pcc_p_kw: FloatArray
     """Net import at the feeder head: homes plus losses of the feeder without its link; (feeder, phase)."""
     pcc_q_kvar: FloatArray
     """Reactive net import at the feeder head, (feeder, phase)."""
     pcc_v_v: FloatArray
-    """Voltage at the feeder head, that is on the far side of the link, volts, (feeder, phase)."""
+    """Voltage at the feeder head, volts, (feeder, phase): on the far side of the link; the busbar's where a
+    feeder begins with a line."""
+
+
+def base_case(network: Network, *, load: float = 1.0, generation: float = 1.0) -> Injections:
+    """The loads and generators of the network's file, each kind scaled, on the phases they were built on.
+
+    Args:
+        network: The network.
+        load: Factor on the loads.
+        generation: Factor on the generators.
+    """
+    row = {home.id: k for k, home in enumerate(network.homes)}
+    p_kw = load * np.array([home.p_kw for home in network.homes])
+    q_kvar = load * np.array([home.q_kvar for home in network.homes])
+    for unit in network.generators:
+        p_kw[row[unit.home]] -= generation * unit.p_kw
+        q_kvar[row[unit.home]] -= generation * unit.q_kvar
+    return Injections(p_kw=p_kw, q_kvar=q_kvar, phase=network.home_phase)
 
 
 class PowerFlow(Protocol):
@@ -124,9 +149,19 @@ class Phasors:
     v: ComplexArray
     """Phase to local neutral, (..., bus, phase)."""
     i: ComplexArray
-    """In each segment, away from the transformer, (..., segment, phase)."""
+    """In the series impedance of each segment, away from the transformer, (..., segment, phase)."""
     i_transformer: ComplexArray
     """Out of the low-voltage terminals, (..., phase)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TransformerFlow:
+    """What a solver says about the transformer."""
+
+    loss_kw: float
+    """Copper and iron."""
+    hv_s_kva: ComplexArray
+    """Complex power into the high-voltage terminals, (phase,)."""
 
 
 class LimitKind(StrEnum):
@@ -188,7 +223,7 @@ def vuf_pct(v: ComplexArray) -> FloatArray:
 
     Source: grid-model.md 2.
     """
-    sequence = np.abs(v @ _TO_SEQUENCE.T)
+    sequence = np.abs(v @ TO_SEQUENCE.T)
     return np.asarray(100.0 * sequence[..., 2] / sequence[..., 1], dtype=np.float64)
 
 
@@ -210,26 +245,27 @@ def transformer_loading(network: Network, v_busbar: ComplexArray, i: ComplexArra
     return np.asarray(np.maximum(s_kva / rating.s_rated_kva, winding), dtype=np.float64)
 
 
-def grid_state(network: Network, phasors: Phasors, transformer_loss_kw: float) -> GridState:
+def grid_state(network: Network, phasors: Phasors, transformer: TransformerFlow) -> GridState:
     """Everything a caller may ask about a solved network.
 
     Args:
         network: The network.
         phasors: Voltages and currents, without leading axes.
-        transformer_loss_kw: Copper and iron, from the solver.
+        transformer: Its losses and high-voltage side, from the solver.
 
     Source: grid-model.md 2, "Neutral recovery (exact)".
     """
-    v, i = phasors.v, phasors.i
-    i4 = np.concatenate([i, -i.sum(axis=1, keepdims=True)], axis=1)
-    z4 = np.array([segment.z_ohm for segment in network.segments])
+    v, i, z4 = phasors.v, phasors.i, network.z4_ohm
+    i_n = np.einsum("kj,kj->k", network.neutral_share, i)
+    i4 = np.concatenate([i, i_n[:, None]], axis=1)
     drop4 = np.einsum("kij,kj->ki", z4, i4)
     loss4_w = np.real(np.conj(i4) * drop4)
     v_n = np.zeros(len(network.buses), dtype=np.complex128)
-    for k, start in enumerate(network.segment_from):
-        v_n[k + 1] = v_n[start] - drop4[k, 3]
-    heads = network.head_segments
-    s_head = v[heads + 1] * np.conj(i[heads]) / 1e3
+    if network.earthing is Earthing.STAR_POINT:
+        for k, start in enumerate(network.segment_from):
+            v_n[k + 1] = v_n[start] - drop4[k, 3]
+    meters = network.head_buses
+    s_head = v[meters] * np.conj(i[network.head_segments]) / 1e3
     s_transformer = v[0] * np.conj(phasors.i_transformer) / 1e3
     loading = transformer_loading(network, v[0], phasors.i_transformer)
     return GridState(
@@ -243,15 +279,17 @@ def grid_state(network: Network, phasors: Phasors, transformer_loss_kw: float) -
         line_loss_kw=float(loss4_w.sum()) / 1e3,
         neutral_loss_kw=float(loss4_w[:, 3].sum()) / 1e3,
         neutral_loss_r_kw=float((z4[:, 3, 3].real * np.abs(i4[:, 3]) ** 2).sum()) / 1e3,
-        transformer_loss_kw=transformer_loss_kw,
+        transformer_loss_kw=transformer.loss_kw,
         transformer_p_kw=s_transformer.real,
         transformer_q_kvar=s_transformer.imag,
         transformer_s_kva=float(np.abs(s_transformer).sum()),
         transformer_loading_pct=100.0 * float(loading.max()),
         transformer_i_n_a=float(np.abs(phasors.i_transformer.sum())),
+        transformer_hv_p_kw=transformer.hv_s_kva.real,
+        transformer_hv_q_kvar=transformer.hv_s_kva.imag,
         pcc_p_kw=s_head.real,
         pcc_q_kvar=s_head.imag,
-        pcc_v_v=np.abs(v[heads + 1]),
+        pcc_v_v=np.abs(v[meters]),
     )
 
 

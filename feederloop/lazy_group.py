@@ -18,6 +18,7 @@ _ELSEWHERE: Final = {
     "certs": ("feederloop.certs_cli", "certs_app"),
     "dso": ("feederloop.program_cli", "dso_app"),
     "market": ("feederloop.market_cli", "market_app"),
+    "network": ("feederloop.network_cli", "network_app"),
     "operator": ("feederloop.operator_cli", "operator_app"),
     "study": ("feederloop.study_cli", "study_app"),
     "ven": ("feederloop.program_cli", "ven_app"),

@@ -32,6 +32,7 @@ from feederloop.tls_sides import (
     client_tls,
     faults,
     own_fingerprints,
+    own_host,
     server_tls,
     tls_files,
     wall_clock,
@@ -132,6 +133,7 @@ class VtnTransport:
         watched: What is refreshed from its files while the program runs.
         fingerprints: Those of our own certificates, for those who pin them.
         faults: Why peers would refuse our own certificates.
+        host: The host our certificate names, if our own TLS serves and it names one.
     """
 
     peers: Peers
@@ -143,6 +145,7 @@ class VtnTransport:
     watched: tuple[Watched, ...] = ()
     fingerprints: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    host: str | None = None
 
     def sides(self) -> tuple[Refreshable, ...]:
         """Return what to keep fresh."""
@@ -187,6 +190,7 @@ def vtn_transport(settings: VtnProgramSettings) -> VtnTransport:
         watched=tuple(Watched(each) for each in (server, push) if each is not None),
         fingerprints=own_fingerprints(files),
         faults=faults(files, wall_clock(), purposes),
+        host=own_host(files),
     )
 
 

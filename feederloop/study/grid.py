@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from dso_engine.errors import EngineError
+from dso_engine.errors import SolversDisagree
 from dso_engine.feeder import Network
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.metrics import Metrics, RunSeries, summarise
@@ -20,13 +20,9 @@ from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.powerflow import GridState, Injections
 from feederloop.study.flows import DayFlows
 
-__all__ = ["GridDay", "NetworkModel", "SolversDisagree"]
+__all__ = ["GridDay", "NetworkModel"]
 
 _TOLERANCE_V: Final = 1e-3
-
-
-class SolversDisagree(EngineError):
-    """The fast solver and pandapower give different voltages for a state that decides a figure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -19,7 +19,7 @@ from dso_engine.bounds import (
     find_bounds,
     overshoot,
 )
-from dso_engine.errors import SolverFailed
+from dso_engine.errors import SolversDisagree
 from dso_engine.feeder import Network, load_network, with_model_error
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.model import FloatArray, Limits, Pcc, Phase
@@ -265,7 +265,7 @@ def test_hopeless_state_is_flagged_and_still_bounded() -> None:
 
 def test_disagreeing_power_flows_are_an_error() -> None:
     other = FixedPoint(with_model_error(rural(), r_factor=1.5, wrong_phase={}))
-    with pytest.raises(SolverFailed, match=r"noon: power flows differ by \d"):
+    with pytest.raises(SolversDisagree, match=r"noon, accepted bounds: power flows differ by \d"):
         find_bounds(
             search=fast(),
             record=other,

@@ -128,7 +128,7 @@ def _home_at_the_busbar(data: Json) -> None:
 
 
 def _earthed_everywhere(data: Json) -> None:
-    data["neutral_earthing"] = "every bus"
+    data["neutral_earthing"] = "some buses"
 
 
 def _star_star(data: Json) -> None:

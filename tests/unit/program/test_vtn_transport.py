@@ -14,9 +14,12 @@ from certs.tls import TlsError
 from config.program import load
 from config.settings import SettingsError
 from config.vtn_settings import VtnProgramSettings
+from dso_engine.gateway_messages import Contexts
 from feederloop.cli import app
+from feederloop.vtn_program import RunningVtn
 from feederloop.vtn_transport import Watched, vtn_transport
 from schemas.oadr20b.errors import DeploymentError
+from tests.unit.vtn.rig import MemoryStore, Rig
 from vtn_server.peers import ClaimedNames, ProxyPeers, TlsPeers
 from vtn_server.settings import Identity
 
@@ -123,3 +126,34 @@ def test_a_renewal_that_fails_is_an_alarm_until_it_succeeds(authority: Path, tmp
     side.refresh(now)
     assert found.alarms() == ()
     assert any("stale" in each for each in side.alarms(now + timedelta(days=31)))
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "told"),
+    [
+        ("0.0.0.0", "localhost", "https://localhost:8443/a"),
+        ("[::]", "localhost", "https://localhost:8443/a"),
+        ("127.0.0.1", "localhost", "https://127.0.0.1:8443/a"),
+        ("vtn.example", "localhost", "https://vtn.example:8443/a"),
+        ("0.0.0.0", None, "https://0.0.0.0:8443/a"),
+    ],
+)
+async def test_the_program_tells_an_address_that_its_certificate_names(
+    host: str, name: str | None, told: str
+) -> None:
+    rig = await Rig(MemoryStore()).start()
+    vtn = RunningVtn(
+        service=rig.service,
+        operator=rig.operator,
+        url=f"https://{host}:8443/a",
+        api_url=None,
+        host=name,
+    )
+    assert vtn.banner(Contexts()).splitlines()[0] == f"vtn: {told}"
+
+
+def test_the_host_comes_from_the_certificate_only_where_it_serves(authority: Path) -> None:
+    assert vtn_transport(settings(tls=of(authority), host="0.0.0.0")).host == "localhost"
+    assert vtn_transport(settings(plain=True)).host is None
+    proxy = {"addresses": ["127.0.0.1"]}
+    assert vtn_transport(settings(proxy=proxy, tls=of(authority))).host is None

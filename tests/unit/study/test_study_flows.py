@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from dso_engine.day_phases import dynamic_phases
+from dso_engine.errors import SolversDisagree
 from dso_engine.model import SLOT, IntArray
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.powerflow import GridState, Injections
 from feederloop.simulation.scenario import Scenario
 from feederloop.study.allocation import operations
 from feederloop.study.flows import DayFlows, load_only, market_day, own_day
-from feederloop.study.grid import NetworkModel, SolversDisagree
+from feederloop.study.grid import NetworkModel
 from feederloop.study.settings import Setting, scenario_of
 from ven_client.hems.program import Planner
 
