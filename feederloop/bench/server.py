@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ __all__ = ["ChildServer", "RemoteServer", "Server"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Server:
+class Server(ABC):
     """A VTN that listens, and the VENs that speak to it.
 
     Attributes:
@@ -30,13 +31,13 @@ class Server:
     can_publish: bool = False
     vens: list[BenchVen] = field(default_factory=list)
 
+    @abstractmethod
     async def start(self) -> None:
         """Connect the VENs and register them.
 
         Raises:
             BenchError: if the VTN does not go along.
         """
-        raise NotImplementedError
 
     async def publish(self) -> int:
         """Give all VENs a new version of the event; return its modificationNumber.
