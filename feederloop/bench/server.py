@@ -47,7 +47,7 @@ class Server(ABC):
         """
         raise BenchError("this VTN takes no commands")
 
-    async def ask(self) -> None:
+    async def ask(self) -> None:  # noqa: B027  # a server that takes no commands does nothing
         """Want reports of all VENs, where it can be told to."""
 
     async def join(self) -> None:
