@@ -44,7 +44,8 @@ def _root() -> None:
 def demo(
     homes: Annotated[int, typer.Option(help="Neighbourhood that ships with the product: 33 or 50.")] = 50,
     network: Annotated[
-        Path | None, typer.Option(help="A network file of your own (JSON), instead of --homes.", exists=True)
+        Path | None,
+        typer.Option(help="A network file of your own (JSON or .dss), instead of --homes.", exists=True),
     ] = None,
     scenario: Annotated[
         str | None,
