@@ -90,7 +90,7 @@ def _with_control(
     return replace(
         result,
         with_control=_summary(
-            summarise(run_series(outcome.views), limits),
+            summarise(run_series([view.state for view in outcome.views]), limits),
             outcome.views,
             sum(outcome.curtailed_wh),
             to_eur(accounts.homes_pay),

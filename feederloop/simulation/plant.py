@@ -113,9 +113,8 @@ class Plant:
         )
 
 
-def run_series(views: Sequence[SlotView]) -> RunSeries:
-    """Return a run's slots as arrays for the metrics."""
-    states = [view.state for view in views]
+def run_series(states: Sequence[GridState]) -> RunSeries:
+    """Return the states of a run, one per slot, as arrays for the metrics."""
     return RunSeries(
         transformer_p_kw=np.array([s.transformer_p_kw for s in states]),
         v_max_v=np.array([s.v_v.max(axis=0) for s in states]),

@@ -72,7 +72,7 @@ def run_uncontrolled(
         )
     return Uncontrolled(
         views=tuple(views),
-        metrics=summarise(run_series(views), limits),
+        metrics=summarise(run_series([view.state for view in views]), limits),
         bills_eur=tuple(_bills(scenario, slots, np.array([view.net_kw for view in views]))),
         stored_change_kwh=-float(battery_kwh[:, [(s - scenario.midnight) // SLOT for s in slots]].sum()),
     )

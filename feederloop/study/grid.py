@@ -7,22 +7,20 @@ again with pandapower, the model of record, and must agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from dso_engine.errors import SolversDisagree
 from dso_engine.feeder import Network
 from dso_engine.fixed_point import FixedPoint
-from dso_engine.metrics import Metrics, RunSeries, summarise
+from dso_engine.metrics import Metrics, summarise
 from dso_engine.model import FloatArray, IntArray, Limits
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.powerflow import GridState, Injections
+from dso_engine.verified import verified
+from feederloop.simulation.plant import run_series
 from feederloop.study.flows import DayFlows
 
 __all__ = ["GridDay", "NetworkModel"]
-
-_TOLERANCE_V: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,12 +76,12 @@ class NetworkModel:
 
         Raises:
             PowerFlowDiverged: if a state has no solution.
-            SolversDisagree: if a decisive state differs between the solvers by more than 1 mV.
+            SolversDisagree: if a decisive state differs between the solvers.
         """
         states = self.states(flows, phase)
         self._verify(self._injections(flows, phase), states)
         return GridDay(
-            metrics=summarise(_series(states), self._limits),
+            metrics=summarise(run_series(states), self._limits),
             vuf_pct=np.array([s.vuf_pct for s in states]),
             v_v=np.array([s.v_v for s in states]),
             i_a=np.array([s.i_a for s in states]),
@@ -115,20 +113,4 @@ class NetworkModel:
             int(np.argmax([s.transformer_loading_pct for s in states])),
         }
         for k in sorted(decisive):
-            exact = self._record.solve(injections[k], f"slot {k}, verified")
-            off = float(np.abs(exact.v_v - states[k].v_v).max())
-            if off > _TOLERANCE_V:
-                raise SolversDisagree(f"slot {k}: voltages differ by {1e3 * off:.3f} mV")
-
-
-def _series(states: list[GridState]) -> RunSeries:
-    return RunSeries(
-        transformer_p_kw=np.array([s.transformer_p_kw for s in states]),
-        v_max_v=np.array([s.v_v.max(axis=0) for s in states]),
-        v_min_v=np.array([s.v_v.min(axis=0) for s in states]),
-        vuf_pct=np.array([float(s.vuf_pct.max()) for s in states]),
-        line_loss_kw=np.array([s.line_loss_kw for s in states]),
-        neutral_loss_kw=np.array([s.neutral_loss_kw for s in states]),
-        transformer_loss_kw=np.array([s.transformer_loss_kw for s in states]),
-        transformer_s_kva=np.array([s.transformer_s_kva for s in states]),
-    )
+            verified(self._fast, self._record, injections[k], f"slot {k}")

@@ -91,7 +91,7 @@ def test_as_many_homes_as_connections() -> None:
 
 def test_series_are_per_slot_and_phase() -> None:
     views = [plant().look(NOW), plant(before_kw=0.5).look(NOW)]
-    series = run_series(views)
+    series = run_series([view.state for view in views])
     assert series.v_max_v.shape == (2, 3)
     assert series.v_max_v[0].max() == views[0].state.v_v.max()
     assert series.v_min_v[1].min() == views[1].state.v_v.min()

@@ -114,7 +114,7 @@ def test_a_solver_that_is_off_is_caught(
         return exact.solve(replace(injections, p_kw=1.01 * injections.p_kw), label)
 
     monkeypatch.setattr(model, "_record", SimpleNamespace(solve=partial(off, exact)))
-    with pytest.raises(SolversDisagree, match="mV"):
+    with pytest.raises(SolversDisagree, match="power flows differ"):
         model.day(own)
 
 
