@@ -25,8 +25,8 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, cast
@@ -37,6 +37,7 @@ __all__ = ["Admission", "Closed", "ConnectionLimits", "Connections"]
 
 _LOG: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 256
+_NOTHING: Final = nullcontext()
 
 
 class Closed(StrEnum):
@@ -148,6 +149,7 @@ class _Door(socket.socket):
         reason = self.owner.admission.enter(host)
         if reason is not None:
             connection.close()
+            self.owner.refused += 1
             self.owner.closed(reason)
             _LOG.warning("refused a connection from %s: %s", host, reason)
             raise BlockingIOError
@@ -167,6 +169,8 @@ class _Guard(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._head: asyncio.TimerHandle | None = None
+        self._head_by: float | None = None
+        """When the head that is expected has to be complete; None while none is."""
         self._write: asyncio.TimerHandle | None = None
         self.serving = False
         self.outdated = False
@@ -186,7 +190,7 @@ class _Guard(asyncio.Protocol):
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if not self.serving and self._head is None:
+        if not self.serving and self._head_by is None:
             self._expect_head()
         self._inner.data_received(data)
 
@@ -211,20 +215,35 @@ class _Guard(asyncio.Protocol):
             self._owner.guards.pop(self._transport, None)
         self._inner.connection_lost(exc)
 
-    def begin(self) -> None:
+    def __enter__(self) -> None:
+        """Mark that the head of a request is complete."""
         self.serving = True
-        if self._head is not None:
-            self._head.cancel()
-            self._head = None
+        self._head_by = None
+
+    def __exit__(self, *failure: object) -> None:
+        """Mark that the request is answered."""
+        self.serving = False
 
     def retire(self) -> None:
         """End the connection: at once if it is idle, else HTTP does it with the next answer."""
         self.outdated = True
-        if self._transport is not None and not self.serving and self._head is None:
+        if self._transport is not None and not self.serving and self._head_by is None:
             self._transport.close()
 
     def _expect_head(self) -> None:
-        self._head = self._loop.call_later(self._limits.head_s, self._abort, Closed.SLOW_HEAD)
+        """Give a head its time, by one timer that goes on from request to request."""
+        self._head_by = self._loop.time() + self._limits.head_s
+        if self._head is None:
+            self._head = self._loop.call_at(self._head_by, self._look_for_head)
+
+    def _look_for_head(self) -> None:
+        self._head = None
+        if self._head_by is None:
+            return
+        if self._loop.time() < self._head_by:
+            self._head = self._loop.call_at(self._head_by, self._look_for_head)
+        else:
+            self._abort(Closed.SLOW_HEAD)
 
     def _abort(self, reason: Closed) -> None:
         if self._transport is not None:
@@ -251,6 +270,8 @@ class Connections:
         self._limits = limits
         self.closed: Final = closed
         self.admission: Final = Admission(limits, exempt)
+        self.refused = 0
+        """How many connections were refused because there were enough."""
         self.guards: Final[dict[asyncio.BaseTransport, _Guard]] = {}
         self.strangers: Final[set[int]] = set()
         """File numbers of connections whose TLS handshake is not over."""
@@ -265,18 +286,10 @@ class Connections:
             self.strangers.discard(number)
             self.closed(Closed.HANDSHAKE)
 
-    @contextmanager
-    def serving(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+    def serving(self, transport: asyncio.BaseTransport | None) -> AbstractContextManager[None]:
         """Mark that the head of a request is complete, until it is answered."""
         guard = None if transport is None else self.guards.get(transport)
-        if guard is None:
-            yield
-            return
-        guard.begin()
-        try:
-            yield
-        finally:
-            guard.serving = False
+        return _NOTHING if guard is None else guard
 
     def retire(self) -> None:
         """End the connections that have shown a certificate which is ours no more."""
@@ -295,6 +308,8 @@ class Connections:
         host: str,
         port: int,
         tls: ssl.SSLContext | None = None,
+        *,
+        shared: bool = False,
     ) -> asyncio.Server:
         """Start a server; port 0 takes a free one.
 
@@ -304,6 +319,7 @@ class Connections:
             port: The port.
             tls: The context of a TLS server; a :class:`certs.tls.FrontContext` says when connections are
                 outdated.
+            shared: Whether other processes of the same user listen there, too (SO_REUSEPORT).
 
         Raises:
             OSError: if an address is taken or not ours.
@@ -314,7 +330,7 @@ class Connections:
         if isinstance(tls, FrontContext):
             tls.renewed = (*tls.renewed, self.retire)
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        door = self._open(found[0][0], str(found[0][4][0]), port)
+        door = self._open(found[0][0], str(found[0][4][0]), port, shared=shared)
         try:
             return await loop.create_server(
                 lambda: _Guard(protocol(), self._limits, self),
@@ -327,11 +343,13 @@ class Connections:
             door.close()
             raise
 
-    def _open(self, family: int, host: str, port: int) -> _Door:
+    def _open(self, family: int, host: str, port: int, *, shared: bool) -> _Door:
         door = _Door(family, socket.SOCK_STREAM)
         door.owner = self
         try:
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             door.setblocking(False)
             door.bind((host, port))
         except OSError as err:

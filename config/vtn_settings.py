@@ -74,8 +74,14 @@ class Limits(Section):
     max_deliveries: Annotated[int, Field(ge=1)] = 5
     max_push_deliveries: Annotated[int, Field(ge=1)] = 12
     max_requests: Annotated[int, Field(ge=1)] = 1000
+    max_bytes_at_once: Annotated[int, Field(ge=10_000)] = 64_000_000
+    max_events: Annotated[int, Field(ge=1)] = 50_000
     max_vens: Annotated[int, Field(ge=1)] = 10_000
     connections: Annotated[int, Field(ge=1)] = 2000
+    push_exchanges: Annotated[int, Field(ge=2)] = 128
+    push_slow_exchanges: Annotated[int, Field(ge=0)] = 1000
+    push_kept: Annotated[int, Field(ge=0)] = 2000
+    push_keep_alive: IsoDuration = "PT70S"
     connections_per_address: Annotated[int, Field(ge=1)] = 200
     handshake_timeout: IsoDuration = "PT10S"
     head_timeout: IsoDuration = "PT10S"
@@ -127,6 +133,7 @@ class VtnProgramSettings(ProgramSettings):
     vtn_id: Annotated[str, Field(min_length=1)] = "Feederloop_VTN"
     host: str = "127.0.0.1"
     port: Port = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     prefix: str = ""
     plain: bool = False
     plain_anywhere: bool = False

@@ -7,6 +7,7 @@ Rules:
 2. What a request looks like is checked before the VTN sees it (422, with the place of every fault).
 3. A rule of the profile that is broken is answered with its OpenADR code.
 4. Nothing unexpected is told to the caller but a reference to the log.
+5. Each request sees whatever was done before, by any process on the same store.
 """
 
 from __future__ import annotations
@@ -29,13 +30,17 @@ from vtn_server.api_models import ErrorOut, Fault, Model
 from vtn_server.api_openapi import document_text
 from vtn_server.api_routes import METRICS, PREFIX, TABLE, Route
 from vtn_server.api_stats import METRICS_TYPE, metrics_text
-from vtn_server.store import StoreError
+from vtn_server.limits import Limit, LimitReached
+from vtn_server.store import StoreBusy, StoreError
 
 __all__ = ["OPENAPI", "ApiServer", "application", "serve_api"]
 
 OPENAPI: Final = f"{PREFIX}/openapi.json"
 _LOG: Final = logging.getLogger(__name__)
 _MAX_BODY: Final = 4_000_000
+_MOST_REQUESTS: Final = 32
+"""Requests served at once: each may hold a body, and an answer about ten thousand VENs."""
+_BUSY_FOR_S: Final = "5"
 _STATES: Final = (NotAllowed, NotRegistered)
 
 
@@ -79,8 +84,22 @@ def _digest(text: str) -> bytes:
 
 
 def _guard(desk: Desk, token: bytes) -> Middleware:
+    serving = 0
+    desk.operator.watch(Limit.OPERATOR_REQUESTS, _MOST_REQUESTS, lambda: serving)
+
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal serving
+        if serving >= _MOST_REQUESTS:
+            desk.operator.count_limit(Limit.OPERATOR_REQUESTS)
+            return _busy(f"{serving} requests are under way")
+        serving += 1
+        try:
+            return await admitted(request, handler)
+        finally:
+            serving -= 1
+
+    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path != OPENAPI:
             scheme, _, given = request.headers.get("Authorization", "").partition(" ")
             if not hmac.compare_digest(_digest(given.strip()), token) or scheme.lower() != "bearer":
@@ -103,6 +122,7 @@ def _served(desk: Desk, route: Route) -> Handler:
             raise _Unreadable("this operation takes no query")
         body = None if route.body is None else route.body.model_validate(await _body(request))
         call = Call(path=dict(request.match_info), query=query, body=body)
+        await desk.operator.catch_up()
         reply: Model = await route.handler(desk, call)
         if route.method != "GET":
             _LOG.info("operator: %s %s", route.name, request.rel_url.raw_path)
@@ -144,12 +164,17 @@ def _answer(err: Exception, desk: Desk) -> web.Response:
             return _failed(400, ErrorOut(code="invalid-request", text=str(err)))
         case NotFound():
             return _failed(404, ErrorOut(code="not-found", text=str(err)))
+        case LimitReached():
+            desk.operator.count_limit(err.limit)
+            return _busy(err.description)
         case ApplicationError() if isinstance(err, _STATES):
             return _failed(409, ErrorOut(code="conflict", text=err.description, oadr_code=err.code))
         case ApplicationError():
             return _failed(422, ErrorOut(code="refused", text=err.description, oadr_code=err.code))
         case WireError():
             return _failed(422, ErrorOut(code="refused", text=f"no message can carry it: {err}"))
+        case StoreBusy():
+            return _failed(503, ErrorOut(code="unavailable", text=f"not now: {err}"))
         case StoreError():
             _LOG.error("operator: the store failed: %s", err)
             return _failed(503, ErrorOut(code="unavailable", text="the store has failed; the VTN stops"))
@@ -160,6 +185,13 @@ def _answer(err: Exception, desk: Desk) -> web.Response:
     reference = desk.new_id()
     _LOG.error("operator: unexpected, reference %s", reference, exc_info=err)
     return _failed(500, ErrorOut(code="internal", text=f"unexpected; the log has it as {reference}"))
+
+
+def _busy(text: str) -> web.Response:
+    """Return the answer where a bound is reached that others, or time, will free."""
+    response = _failed(503, ErrorOut(code="unavailable", text=text))
+    response.headers["Retry-After"] = _BUSY_FOR_S
+    return response
 
 
 def _failed(status: int, error: ErrorOut) -> web.Response:
@@ -178,8 +210,17 @@ class ApiServer:
         await self.runner.cleanup()
 
 
-async def serve_api(desk: Desk, token: str, *, host: str = "127.0.0.1", port: int = 0) -> ApiServer:
+async def serve_api(
+    desk: Desk, token: str, *, host: str = "127.0.0.1", port: int = 0, shared: bool = False
+) -> ApiServer:
     """Start to listen; port 0 takes a free one.
+
+    Args:
+        desk: The VTN behind it.
+        token: What a caller must bear.
+        host: The address to listen on.
+        port: The port.
+        shared: Whether other processes listen there, too.
 
     Raises:
         OSError: if the address is taken.
@@ -187,7 +228,7 @@ async def serve_api(desk: Desk, token: str, *, host: str = "127.0.0.1", port: in
     runner = web.AppRunner(application(desk, token), access_log=None, shutdown_timeout=5.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host, port, reuse_port=shared or None).start()
     except OSError:
         await runner.cleanup()
         raise

@@ -125,7 +125,7 @@ def event_out(record: EventRecord, now: datetime) -> api.EventOut:
         market_context=draft.market_context,
         status=rules.status(record, now),
         start=record.dtstart,
-        end=rules.end_of(record),
+        end=record.end,
         duration=str(record.duration),
         modification_number=record.modification_number,
         created_at=record.created_at,

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from vtn_server.api_desk import Call, Desk
-from vtn_server.api_stats_models import Counter, StatsOut
+from vtn_server.api_stats_models import Counter, LevelOut, StatsOut
 from vtn_server.stats import Counts
 
 __all__ = ["METRICS_TYPE", "metrics_text", "stats"]
@@ -83,6 +83,10 @@ def _figures(desk: Desk) -> StatsOut:
         pending_items=sum(each.pending for each in vens),
         given_up_items=sum(len(each.given_up) for each in vens),
         unanswered_events=sum(len(each.unanswered_events) for each in vens),
+        levels=tuple(
+            LevelOut(name=each.limit.value, now=each.now, most=each.most, reached=each.reached)
+            for each in stats.levels
+        ),
     )
 
 
@@ -108,5 +112,20 @@ class _Reader(Collector):
             yield family
         for field, name, text in _PLAIN:
             yield CounterMetricFamily(f"{_PREFIX}_{name}", text, value=getattr(figures, field))
+        yield from _levels(figures.levels)
         for field, name, text in _GAUGES:
             yield GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=getattr(figures, field))
+
+
+def _levels(levels: tuple[LevelOut, ...]) -> Iterator[Metric]:
+    now = GaugeMetricFamily(f"{_PREFIX}_level", "How full what is bounded is.", labels=["limit"])
+    most = GaugeMetricFamily(f"{_PREFIX}_limit", "Bounds.", labels=["limit"])
+    reached = CounterMetricFamily(
+        f"{_PREFIX}_limit_reached", "How often a bound was reached.", labels=["limit"]
+    )
+    for each in levels:
+        if each.now is not None:
+            now.add_metric([each.name], each.now)
+        most.add_metric([each.name], each.most)
+        reached.add_metric([each.name], each.reached)
+    yield from (now, most, reached)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from vtn_server.api_parts import Model
 
-__all__ = ["Counter", "StatsOut"]
+__all__ = ["Counter", "LevelOut", "StatsOut"]
 
 
 class Counter(Model):
@@ -16,6 +16,15 @@ class Counter(Model):
 
     name: str
     count: int
+
+
+class LevelOut(Model):
+    """How full something bounded is."""
+
+    name: str
+    now: Annotated[int | None, Field(description="How much is taken; null for a bound of each VEN.")]
+    most: Annotated[int, Field(description="Its bound.")]
+    reached: Annotated[int, Field(description="How often that was reached since the start.")]
 
 
 class StatsOut(Model):
@@ -41,3 +50,4 @@ class StatsOut(Model):
     pending_items: Annotated[int, Field(description="Messages that wait for VENs, events apart.")]
     given_up_items: Annotated[int, Field(description="Messages VENs never answered, or refused.")]
     unanswered_events: Annotated[int, Field(description="Answers to events that are waited for no more.")]
+    levels: Annotated[tuple[LevelOut, ...], Field(description="What is bounded, and how full it is.")] = ()

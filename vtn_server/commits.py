@@ -7,27 +7,29 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeAlias, TypeVar
 
-from vtn_server.decision import SaveNonce, Write
-from vtn_server.store import StoreFailed
+from vtn_server.decision import SaveNonce, SharedWrite
+from vtn_server.store import StoreConflict, StoreFailed
 
 __all__ = ["Batch", "GroupCommit"]
 
 
 T = TypeVar("T")
-Batch: TypeAlias = Sequence[Write | SaveNonce]
-"""What shares a transaction."""
+Batch: TypeAlias = Sequence[SharedWrite | SaveNonce]
+"""What one caller wants written, all of it or nothing."""
 
 
 class GroupCommit(Generic[T]):
     """Gathers writes and hands them to one thread, one transaction at a time.
 
     Args:
-        write: Writes all of its argument in one transaction, or raises; what it returns, everybody whose
-            writes were among them gets.
+        write: Writes all batches in one transaction, or raises, which is the end. It returns for each batch
+            what its caller gets, or the conflict for which it was left out.
         thread: Where ``write`` runs; one thread.
     """
 
-    def __init__(self, write: Callable[[Batch], T], thread: Executor) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[Batch]], Sequence[T | StoreConflict]], thread: Executor
+    ) -> None:
         self._write = write
         self._thread = thread
         self._waiting: list[tuple[Batch, asyncio.Future[T]]] = []
@@ -39,6 +41,7 @@ class GroupCommit(Generic[T]):
         """Return when the writes are durable, with what the transaction came to.
 
         Raises:
+            StoreConflict: if they alone were left out.
             StoreFailed: if they are not, or an earlier commit failed.
         """
         if self._failed:
@@ -58,19 +61,19 @@ class GroupCommit(Generic[T]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            writes = [write for each, _ in batch for write in each]
-            failure: StoreFailed | None = None
+            results: Sequence[T | StoreFailed]
             try:
-                result = await loop.run_in_executor(self._thread, self._write, writes)
+                results = await loop.run_in_executor(self._thread, self._write, [each for each, _ in batch])
                 self.commits += 1
             except Exception as err:  # noqa: BLE001 - whoever waits must hear of it, whatever it was
                 failure = err if isinstance(err, StoreFailed) else StoreFailed(f"commit failed: {err!r}")
                 self._failed = True
                 batch, self._waiting = batch + self._waiting, []
-            for _, durable in batch:
+                results = [failure] * len(batch)
+            for (_, durable), result in zip(batch, results, strict=True):
                 if durable.done():
                     continue  # whoever asked has gone
-                if failure is None:
-                    durable.set_result(result)
+                if isinstance(result, StoreFailed):
+                    durable.set_exception(result)
                 else:
-                    durable.set_exception(failure)
+                    durable.set_result(result)

@@ -45,12 +45,16 @@ class Database:
             self.close()
             raise
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may use it at the same time."""
+        return self._lock is None
+
     def _prepare(self) -> None:
         try:
             with self.engine.begin() as connection:
                 dialects.one_at_a_time(connection)
                 migrate(connection)
-                dialects.await_writers(connection)
             dialects.settle_engine(self.engine)
         except OperationalError as err:
             raise StoreUnavailable(f"{self.address}: {err.orig}") from err

@@ -15,9 +15,10 @@ from schemas.oadr20b.enums import EventStatus
 from schemas.oadr20b.errors import ApplicationError
 from schemas.oadr20b.model import AnyMessage, DistributeEvent, EiResponse
 from vtn_server.event import wire_event
-from vtn_server.records import EventOpt, EventRecord
+from vtn_server.records import EventOpt, EventRecord, Fetched
+from vtn_server.series import Series
 from vtn_server.settings import ReportPlan, VtnSettings
-from vtn_server.state import PeerIdentity, Reading, Ven, VenId
+from vtn_server.state import PeerIdentity, Ven, VenId
 
 __all__ = [
     "OK",
@@ -27,13 +28,19 @@ __all__ = [
     "Decision",
     "Delivery",
     "Distribution",
+    "FetchedEvent",
     "Listed",
+    "RaiseVersion",
     "Reply",
+    "SaveDelivery",
     "SaveEvent",
+    "SaveIdentity",
     "SaveNonce",
     "SaveOpt",
     "SaveVen",
     "Sent",
+    "SharedWrite",
+    "Unchanged",
     "World",
     "Write",
     "audience_of",
@@ -86,13 +93,14 @@ class SaveOpt:
 class AddReadings:
     """Store readings; one of the same VEN, specifier, rID and start replaces the former."""
 
-    readings: tuple[Reading, ...]
+    series: tuple[Series, ...]
 
 
 Write: TypeAlias = SaveVen | SaveEvent | SaveOpt | AddReadings
+"""What handlers and operators decide on; any store takes it."""
 
 
-def audience_of(writes: Sequence[Write]) -> tuple[VenId, ...]:
+def audience_of(writes: Sequence[object]) -> tuple[VenId, ...]:
     """Return the VENs some writes are about, each once."""
     found: dict[VenId, None] = {}
     for write in writes:
@@ -119,7 +127,7 @@ class SaveNonce:
     signed_at: datetime
 
 
-# --- deliveries of events, in memory only ------------------------------------------------------------------
+# --- deliveries of events; stored only where several processes share them -----------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +162,63 @@ class Delivery:
     retry_at: datetime | None = None
     unconfirmed: str | None = None
     resent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedEvent:
+    """The newest version of an event that was put into an answer to a VEN."""
+
+    event_id: str
+    fetched: Fetched
+
+
+# --- what a store that several processes share is told besides; see vtn_server.settling ---------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveDelivery:
+    """Store how far a VEN is with its events; its version is one more than the stored one's.
+
+    Attributes:
+        delivery: Stored as if it were not dirty: what a process has looked at is its own affair.
+        fetched: Of the events in ``delivery.sent``.
+    """
+
+    ven_id: VenId
+    version: int
+    delivery: Delivery
+    fetched: tuple[FetchedEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseVersion:
+    """Store the version of an aggregate that is the same but for what is stored beside it, as opts are."""
+
+    ven_id: VenId
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """Store nothing; the transaction is conditional on the version of an aggregate."""
+
+    ven_id: VenId
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveIdentity:
+    """Note that a VEN, a name or a certificate came or went, as the change of this number.
+
+    Names and certificates belong to one VEN each. Whoever gives one away must have seen all such changes
+    before, and there is one change for each number.
+    """
+
+    ven_id: VenId
+    number: int
+
+
+SharedWrite: TypeAlias = Write | SaveDelivery | RaiseVersion | Unchanged | SaveIdentity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

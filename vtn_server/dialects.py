@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.dml import Insert
 
@@ -25,18 +25,23 @@ from vtn_server.tables import Base
 __all__ = [
     "Address",
     "address_of",
-    "await_writers",
     "consistent_reads",
     "insert_and_tell",
     "insert_unless_there",
+    "is_alone",
+    "is_passing",
     "one_at_a_time",
     "open_engine",
+    "replace_by",
+    "schema_of",
     "settle_engine",
     "upsert",
 ]
 
 _CONNECT_TIMEOUT_S: Final = 10
 _BUSY_TIMEOUT_MS: Final = 5000
+_PASSING: Final = ("40001", "40P01")
+"""The SQLSTATEs of a serialization failure and of a deadlock."""
 _ADVISORY_KEY: Final = 0x6665_6564_6C6F_6F70
 """The key of the lock under which a PostgreSQL schema is made or upgraded: no meaning, only ours."""
 
@@ -136,15 +141,23 @@ def one_at_a_time(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY})
 
 
-def await_writers(connection: Connection) -> None:
-    """Wait until what a killed process had sent is committed or gone; on SQLite that is at once.
+def is_alone(connection: Connection) -> bool:
+    """Return whether no other process deletes what is old, until the transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return True
+    mine = "SELECT pg_try_advisory_xact_lock(hashtext('feederloop pruning'), hashtext(current_schema()))"
+    return bool(connection.execute(text(mine)).scalar_one())
 
-    PostgreSQL may still be at the last commit of a process that is dead already.
-    """
-    if connection.dialect.name == "postgresql":
-        names = ", ".join(sorted(Base.metadata.tables))
-        connection.execute(text(f"SET LOCAL lock_timeout = '{_CONNECT_TIMEOUT_S}s'"))
-        connection.execute(text(f"LOCK TABLE {names} IN SHARE MODE"))
+
+def is_passing(err: DBAPIError) -> bool:
+    """Return whether a transaction failed only because others were in its way, and may be begun anew."""
+    return getattr(err.orig, "sqlstate", None) in _PASSING
+
+
+def schema_of(engine: Engine) -> str:
+    """Return the name of the PostgreSQL schema in which the tables are."""
+    with engine.connect() as connection:
+        return str(connection.execute(text("SELECT current_schema()")).scalar_one())
 
 
 def consistent_reads(engine: Engine) -> Engine:
@@ -213,4 +226,23 @@ def _upsert(dialect: str, row: type[Base]) -> Insert:
     return statement.on_conflict_do_update(
         index_elements=[each.name for each in table.columns if each.primary_key],
         set_={name: statement.excluded[name] for name in columns},
+    )
+
+
+def replace_by(connection: Connection, row: type[Base], key: tuple[str, ...]) -> Insert:
+    """Return the statement that inserts rows and takes away those of the same key.
+
+    The new row has a primary key of its own, which is greater than all that are there.
+    """
+    return _replace_by(connection.dialect.name, row, key)
+
+
+@cache
+def _replace_by(dialect: str, row: type[Base], key: tuple[str, ...]) -> Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(row).prefix_with("OR REPLACE")
+    statement = postgresql.insert(row)
+    columns = [each.name for each in statement.table.columns if each.name not in key]
+    return statement.on_conflict_do_update(
+        index_elements=list(key), set_={name: statement.excluded[name] for name in columns}
     )

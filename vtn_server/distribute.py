@@ -9,14 +9,16 @@ Rules of the delivery of events:
    poll comes on another connection first, it is sent once more, and then done.
 4. A cancelled event is listed until it is answered, given up or would be over (r52, G7); one that wants no
    answer until it is done.
-5. Delivery is remembered in memory only: after a restart each set goes out once more, which is legal. What
-   a VEN answered is durable.
+5. Where one process serves, delivery is remembered in memory only: after a restart each set goes out once
+   more, which is legal. Where several do, they share it (:mod:`.settling`). What a VEN answered is durable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from schemas.oadr20b.enums import OptType, ResponseRequired
 from schemas.oadr20b.errors import ApplicationError, InvalidId, OutOfSequence
@@ -41,6 +43,8 @@ from vtn_server.state import Ven, VenId
 
 __all__ = ["created_event", "distribution", "given_up", "heard", "is_due", "request_event"]
 
+_GOOD: Final = ok("")
+
 
 def heard(delivery: Delivery, connection: str) -> Delivery:
     """Return the delivery after any request of the VEN (rule 3)."""
@@ -63,7 +67,7 @@ def _answered(record: EventRecord, opt: EventOpt | None) -> bool:
 
 
 def _wants_answer(record: EventRecord) -> bool:
-    return record.draft.response_required == ResponseRequired.ALWAYS
+    return record.draft.response_required is ResponseRequired.ALWAYS
 
 
 def _is_given_up(sent: Sent | None, record: EventRecord, ctx: Context) -> bool:
@@ -125,66 +129,75 @@ def distribution(
     ctx = outbox.terms(ctx, world.ven(ven_id))
     delivery = world.delivery(ven_id)
     sent_of = {sent.event_id: sent for sent in delivery.sent}
-    records = sorted(world.events_of(ven_id), key=lambda each: rules.order_key(each, ctx.now))
-    opts = {each.event_id: world.opt(each.event_id, ven_id) for each in records}
-    live = [
-        each
-        for each in records
-        if _is_live(each, sent_of.get(each.event_id), delivery, opts[each.event_id], ctx)
-    ]
-    due = {
-        each.event_id
-        for each in live
-        if _event_due(each, sent_of.get(each.event_id), opts[each.event_id], ctx)
-    }
+    live: list[EventRecord] = []
+    unanswered: set[str] = set()
+    due: set[str] = set()
+    for record in _in_order(world.events_of(ven_id), ctx.now):
+        event_id = record.event_id
+        sent, opt = sent_of.get(event_id), world.opt(event_id, ven_id)
+        if not _is_live(record, sent, delivery, opt, ctx):
+            continue
+        live.append(record)
+        if _wants_answer(record) and not _answered(record, opt):
+            unanswered.add(event_id)
+        if _event_due(record, sent, opt, ctx):
+            due.add(event_id)
     lost = delivery.unconfirmed is not None
     if response is None and not due and not (lost and live):
-        kept = tuple(sent_of[each.event_id] for each in live if each.event_id in sent_of)
-        return None, Delivery(dirty=False, sent=kept, retry_at=_retry_at(live, kept, opts, ctx))
+        kept = _kept(live, sent_of)
+        return None, Delivery(dirty=False, sent=kept, retry_at=_retry_at(kept, unanswered, ctx))
     listed = live if limit is None else live[:limit]
+    waiting = False
     for each in listed:
-        mark = _mark(each, sent_of.get(each.event_id), each.event_id in due, ctx.now)
-        sent_of[each.event_id] = mark
-    kept = tuple(sent_of[each.event_id] for each in live if each.event_id in sent_of)
-    waiting = any(
-        _wants_answer(each)
-        and not _answered(each, opts[each.event_id])
-        and sent_of[each.event_id].deliveries < ctx.settings.max_deliveries
-        for each in listed
-    )
+        event_id = each.event_id
+        mark = sent_of[event_id] = _mark(each, sent_of.get(event_id), event_id in due, ctx.now)
+        if event_id in unanswered and mark.deliveries < ctx.settings.max_deliveries:
+            waiting = True
+    kept = _kept(live, sent_of)
     after = Delivery(
         dirty=len(listed) < len(live),
         sent=kept,
         unconfirmed=ctx.peer.connection if listed and not waiting else None,
         resent=lost and not due and response is None,
-        retry_at=_retry_at(live, kept, opts, ctx),
+        retry_at=_retry_at(kept, unanswered, ctx),
     )
     return _set_of(listed, ctx, response), after
 
 
+def _kept(live: list[EventRecord], sent_of: dict[str, Sent]) -> tuple[Sent, ...]:
+    return tuple([sent_of[each.event_id] for each in live if each.event_id in sent_of])
+
+
+def _in_order(records: tuple[EventRecord, ...], now: datetime) -> Sequence[EventRecord]:
+    """Return events in the order of r15; mostly there is one."""
+    return records if len(records) < 2 else sorted(records, key=lambda each: rules.order_key(each, now))
+
+
 def _set_of(listed: list[EventRecord], ctx: Context, response: EiResponse | None) -> Distribution:
-    created_at = max((rules.changed_at(each, ctx.now) for each in listed), default=ctx.now)
+    now = ctx.now
+    entries: list[Listed] = []
+    created_at: datetime | None = None
+    for each in listed:
+        changed_at = rules.changed_at(each, now)
+        if created_at is None or changed_at > created_at:
+            created_at = changed_at
+        entries.append(Listed(record=each, status=rules.status(each, now)))
     return Distribution(
-        response=response or ok(""),
+        response=_GOOD if response is None else response,
         request_id=ctx.new_id(),
         vtn_id=ctx.settings.vtn_id,
-        listed=tuple(Listed(record=each, status=rules.status(each, ctx.now)) for each in listed),
-        created_at=created_at,
+        listed=tuple(entries),
+        created_at=now if created_at is None else created_at,
     )
 
 
-def _retry_at(
-    live: list[EventRecord], kept: tuple[Sent, ...], opts: dict[str, EventOpt | None], ctx: Context
-) -> datetime | None:
-    wanted = {
-        each.event_id for each in live if _wants_answer(each) and not _answered(each, opts[each.event_id])
-    }
-    moments = (
-        sent.attempt_at + ctx.settings.resend_after
-        for sent in kept
-        if sent.event_id in wanted and sent.deliveries < ctx.settings.max_deliveries
-    )
-    return min(moments, default=None)
+def _retry_at(kept: tuple[Sent, ...], unanswered: set[str], ctx: Context) -> datetime | None:
+    settings = ctx.settings
+    first: datetime | None = None
+    for sent in kept:
+        if sent.event_id in unanswered and sent.deliveries < settings.max_deliveries:
+            first = sent.attempt_at if first is None else min(first, sent.attempt_at)
+    return None if first is None else first + settings.resend_after
 
 
 def given_up(ven_id: VenId, world: World, ctx: Context) -> tuple[EventRecord, ...]:

@@ -14,14 +14,26 @@ from typing import Final, TextIO, TypeVar
 
 from sqlalchemy import Connection, delete, insert
 
-from vtn_server import sqlread
+from vtn_server import sqlread, sqlreadings
+from vtn_server.blocks import block_rows
 from vtn_server.decision import SaveNonce, SaveOpt
 from vtn_server.jsonform import JsonForm, NotStorable
 from vtn_server.records import EventRecord
 from vtn_server.rows import RowForms, RowValues
+from vtn_server.series import series_of
 from vtn_server.state import Reading, Ven
 from vtn_server.store import StoreError
-from vtn_server.tables import Base, EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow, VenRow
+from vtn_server.tables import (
+    Base,
+    DeliveryRow,
+    EventOptRow,
+    EventRow,
+    EventVersionRow,
+    IdentityRow,
+    NonceRow,
+    ReadingBlockRow,
+    VenRow,
+)
 
 __all__ = ["BadBackup", "Counts", "clear", "lines_of", "read", "store_all", "write"]
 
@@ -73,7 +85,7 @@ def lines_of(connection: Connection, forms: RowForms) -> Iterator[Item]:
     yield from sqlread.all_events(connection, forms)
     yield from sqlread.all_opts(connection, forms)
     yield from sqlread.all_nonces(connection, forms)
-    yield from sqlread.all_readings(connection, forms)
+    yield from sqlreadings.all_readings(connection)
 
 
 def write(file: TextIO, items: Iterable[Item]) -> Counts:
@@ -152,9 +164,11 @@ class _Tally:
 
 
 def clear(connection: Connection) -> None:
-    """Delete everything a store holds."""
-    for table in (VenRow, EventRow, EventVersionRow, EventOptRow, ReadingRow, NonceRow):
+    """Delete everything a store holds, and what processes have shared of it."""
+    for table in (VenRow, EventRow, EventVersionRow, EventOptRow, ReadingBlockRow, NonceRow):
         connection.execute(delete(table))
+    for shared in (DeliveryRow, IdentityRow):
+        connection.execute(delete(shared))
 
 
 def store_all(connection: Connection, forms: RowForms, items: Iterable[Item]) -> Counts:
@@ -169,7 +183,8 @@ def store_all(connection: Connection, forms: RowForms, items: Iterable[Item]) ->
         _insert(connection, EventRow, _rows(some, EventRecord, forms.event_row))
         _insert(connection, EventVersionRow, versions)
         _insert(connection, EventOptRow, _rows(some, SaveOpt, forms.opt_row))
-        _insert(connection, ReadingRow, _rows(some, Reading, forms.reading_row))
+        readings = series_of(each for each in some if isinstance(each, Reading))
+        _insert(connection, ReadingBlockRow, [row for each in readings for row in block_rows(each)])
         _insert(connection, NonceRow, _rows(some, SaveNonce, forms.nonce_row))
     return tally.counts()
 

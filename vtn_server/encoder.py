@@ -10,22 +10,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from lxml import etree
-
-from schemas.oadr20b.codec import encode_element
-from schemas.oadr20b.declare import clark
 from schemas.oadr20b.enums import EventStatus
 from schemas.oadr20b.errors import InvalidValue
-from schemas.oadr20b.model import Response, UpdatedReport
+from schemas.oadr20b.model import CreatedPartyRegistration, Response, UpdatedReport
 from schemas.oadr20b.wire import write
 from vtn_server.decision import OK_NO_ID, Distribution, Listed, Reply, ok
-from vtn_server.event import wire_event
-from vtn_server.frames import FIRST, SECOND, Frame
+from vtn_server.event_text import EventTexts
+from vtn_server.frames import FIRST, SECOND, THIRD, Frame
 
 __all__ = ["Encoder"]
 
-_EVENT: Final = clark("oadr:oadrEvent")
 _END: Final = b"</oadr:oadrDistributeEvent>"
+_GOOD: Final = (OK_NO_ID.code, OK_NO_ID.description)
+_MARKED: Final = ok(FIRST)
 _KEPT_EVENTS: Final = 2048
 _KEPT_EMPTY: Final = 100_000
 
@@ -36,10 +33,12 @@ class Encoder:
     """Encodes replies and keeps what is likely to be sent again; one per VTN."""
 
     def __init__(self) -> None:
+        self._texts = EventTexts()
         self._events: OrderedDict[_Key, bytes] = OrderedDict()
         self._nothing: dict[str | None, bytes] = {}
-        self._heads: dict[str, Frame] = {}
+        self._heads: dict[str, tuple[Frame, bytes]] = {}
         self._answers: dict[type, Frame] = {}
+        self._offers: dict[CreatedPartyRegistration, Frame] = {}
 
     def encode(self, reply: Reply) -> bytes:
         """Return a reply as a body.
@@ -53,6 +52,8 @@ class Encoder:
             return self._empty(reply)
         if isinstance(reply, Response | UpdatedReport):
             return self._good(reply)
+        if isinstance(reply, CreatedPartyRegistration):
+            return self._registered(reply)
         return write(reply)
 
     def _empty(self, reply: Response) -> bytes:
@@ -69,13 +70,16 @@ class Encoder:
 
     def _around(self, reply: Distribution) -> tuple[bytes, bytes]:
         """Return what stands before the events and after them."""
-        if reply.response != ok(reply.response.request_id):
+        response = reply.response
+        if (response.code, response.description) != _GOOD:
             return _cut(write(reply.empty()))
-        frame = self._heads.get(reply.vtn_id)
-        if frame is None:
+        around = self._heads.get(reply.vtn_id)
+        if around is None:
             marked = replace(reply, response=ok(FIRST), request_id=SECOND)
-            frame = self._heads[reply.vtn_id] = Frame.of(write(marked.empty()))
-        return _cut(frame.filled(reply.response.request_id, reply.request_id))
+            head, tail = _cut(write(marked.empty()))
+            around = self._heads[reply.vtn_id] = Frame.of(head), tail
+        frame, tail = around
+        return frame.filled(response.request_id, reply.request_id), tail
 
     def _good(self, reply: Response | UpdatedReport) -> bytes:
         """Return an answer that says nothing but that all is well, where it is one; else any other."""
@@ -87,13 +91,23 @@ class Encoder:
             frame = self._answers[kind] = Frame.of(write(kind(response=ok(FIRST), ven_id=SECOND)))
         return frame.filled(asked, reply.ven_id)
 
+    def _registered(self, reply: CreatedPartyRegistration) -> bytes:
+        """Return the answer to a registration that was taken; but for their ids all of these are alike."""
+        asked, registration_id, ven_id = reply.response.request_id, reply.registration_id, reply.ven_id
+        if registration_id is None or ven_id is None or reply.response != ok(asked):
+            return write(reply)
+        marked = replace(reply, response=_MARKED, registration_id=SECOND, ven_id=THIRD)
+        frame = self._offers.get(marked)
+        if frame is None:
+            frame = self._offers[marked] = Frame.of(write(marked), (FIRST, SECOND, THIRD))
+        return frame.filled(asked, registration_id, ven_id)
+
     def _event(self, listed: Listed, created_at: datetime) -> bytes:
         record = listed.record
         key = (record.event_id, record.modification_number, listed.status, created_at)
         body = self._events.get(key)
         if body is None:
-            element = encode_element(wire_event(record, listed.status, created_at), _EVENT)
-            body = self._events[key] = _without_declarations(etree.tostring(element), element)
+            body = self._events[key] = self._texts.of(record, listed.status, created_at)
             if len(self._events) > _KEPT_EVENTS:
                 self._events.popitem(last=False)
         return body
@@ -105,10 +119,3 @@ def _cut(body: bytes) -> tuple[bytes, bytes]:
     if not end:
         raise InvalidValue("a distribution without its end tag")
     return head, end + tail
-
-
-def _without_declarations(body: bytes, element: etree._Element) -> bytes:
-    """Return an element's text without the namespaces that the message's root declares already."""
-    bare = etree.tostring(etree.Element(_EVENT, nsmap=element.nsmap))
-    prefix = bare.removesuffix(b"/>")
-    return b"<oadr:oadrEvent" + body[len(prefix) :] if body.startswith(prefix) else body

@@ -31,59 +31,39 @@ from schemas.oadr20b.model import (
     Interval,
 )
 from schemas.oadr20b.xmltypes import Duration
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.records import EventDraft, EventRecord, EventVersion
 
 __all__ = [
+    "MOST_VERSIONS",
     "cancel",
     "changed_at",
-    "end_of",
     "is_over",
     "modify",
     "order_key",
-    "over_at",
     "publish",
     "status",
     "wire_event",
 ]
 
+MOST_VERSIONS: Final = 10_000
+"""Versions of one event; all of them stay in memory with it."""
+
 _LEVELS: Final = (0.0, 1.0, 2.0, 3.0)
-
-
-def end_of(record: EventRecord) -> datetime | None:
-    """Return the end of the active period; None for an open-ended event (r47)."""
-    return None if record.duration.is_zero else record.duration.after(record.dtstart)
-
-
-def over_at(record: EventRecord) -> datetime | None:
-    """Return when the event is no longer listed to anybody (r66); None for an open-ended event."""
-    end = end_of(record)
-    if end is None or record.draft.startafter is None:
-        return end
-    return record.draft.startafter.after(end)
 
 
 def is_over(record: EventRecord, now: datetime) -> bool:
     """Return whether the event is no longer listed to anybody (r50, r66)."""
-    until = over_at(record)
-    return until is not None and now >= until
-
-
-def _near_at(record: EventRecord) -> datetime | None:
-    ramp_up = record.draft.ramp_up
-    if ramp_up is None or ramp_up.is_zero or ramp_up.negative:
-        return None  # a negative ramp lies inside the active period
-    return replace(ramp_up, negative=True).after(record.dtstart)
+    return record.over_at is not None and now >= record.over_at
 
 
 def _course(record: EventRecord, now: datetime) -> EventStatus:
     """Return the status apart from a cancellation."""
-    end = end_of(record)
-    if end is not None and now >= end:
+    if record.end is not None and now >= record.end:
         return EventStatus.COMPLETED
     if now >= record.dtstart:
         return EventStatus.ACTIVE
-    near = _near_at(record)
-    return EventStatus.NEAR if near is not None and now >= near else EventStatus.FAR
+    return EventStatus.NEAR if record.near_at is not None and now >= record.near_at else EventStatus.FAR
 
 
 def status(record: EventRecord, now: datetime) -> EventStatus:
@@ -95,8 +75,11 @@ def status(record: EventRecord, now: datetime) -> EventStatus:
 
 def changed_at(record: EventRecord, now: datetime) -> datetime:
     """Return when anything a VEN sees of the event last changed, its status included (r115, G8)."""
-    edges = (_near_at(record), record.dtstart, end_of(record))
-    return max((record.modified_at, *(edge for edge in edges if edge is not None and edge <= now)))
+    changed = record.modified_at
+    for edge in (record.near_at, record.dtstart, record.end):
+        if edge is not None and changed < edge <= now:
+            changed = edge
+    return changed
 
 
 def order_key(record: EventRecord, now: datetime) -> tuple[int, int, datetime, str]:
@@ -156,16 +139,14 @@ def publish(draft: EventDraft, now: datetime) -> EventRecord:
     """
     _check_draft(draft)
     version = EventVersion(modification_number=0, at=now, signals=draft.signals)
-    record = EventRecord(draft=draft, versions=(version,))
     try:
-        _ = (over_at(record), _near_at(record))  # or it would fail whenever somebody asks for the event
+        record = EventRecord(draft=draft, versions=(version,))
     except InvalidValue as err:
         raise InvalidData(f"event {draft.event_id}: {err}") from err
     _check_signals(draft, draft.signals)
     _check_baseline(draft)
     if status(record, now) == EventStatus.COMPLETED:  # nobody could do anything about it any more
-        end = end_of(record)
-        raise InvalidData(f"event {draft.event_id} would be over: its active period ends at {end}")
+        raise InvalidData(f"event {draft.event_id} would be over: its active period ends at {record.end}")
     return record
 
 
@@ -178,6 +159,7 @@ def modify(record: EventRecord, signals: tuple[EventSignal, ...], now: datetime)
     Raises:
         NotAllowed: for any other change, and for an event that is cancelled or completed.
         InvalidData: if the new signals break a rule of the profile.
+        LimitReached: if it has too many versions.
     """
     if status(record, now) in (EventStatus.CANCELLED, EventStatus.COMPLETED):
         raise NotAllowed(f"event {record.event_id} is {status(record, now)}")
@@ -188,6 +170,8 @@ def modify(record: EventRecord, signals: tuple[EventSignal, ...], now: datetime)
         _check_change(record, old, new, now)
     if signals == record.signals:
         return record
+    if len(record.versions) >= MOST_VERSIONS:
+        raise LimitReached(Limit.VERSIONS, f"event {record.event_id} has {MOST_VERSIONS} versions")
     return _next_version(record, EventVersion(modification_number=0, at=now, signals=signals))
 
 

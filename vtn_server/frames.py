@@ -1,4 +1,4 @@
-"""Replies that differ in two ids only: encoded once, cut where the ids stand, spliced from then on. Pure."""
+"""Replies that differ in a few ids only: encoded once, cut where these stand, spliced from then on. Pure."""
 
 from __future__ import annotations
 
@@ -10,48 +10,47 @@ from lxml import etree
 
 from schemas.oadr20b.errors import InvalidValue
 
-__all__ = ["FIRST", "SECOND", "Frame"]
+__all__ = ["FIRST", "SECOND", "THIRD", "Frame"]
 
 FIRST: Final = "the first id goes here"
 SECOND: Final = "the second id goes here"
+THIRD: Final = "the third id goes here"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 _.:/-]*")
 """Texts that look the same in XML."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A message with two ids missing.
+    """A message with some ids missing.
 
     Attributes:
-        before: What stands before the first.
-        between: What stands between them.
-        after: What stands after the second.
+        form: The message with ``%b`` where an id goes.
     """
 
-    before: bytes
-    between: bytes
-    after: bytes
+    form: bytes
 
     @classmethod
-    def of(cls, body: bytes) -> Frame:
-        """Return the frame of a message whose ids are :data:`FIRST` and :data:`SECOND`, in this order.
+    def of(cls, body: bytes, marks: tuple[str, ...] = (FIRST, SECOND)) -> Frame:
+        """Return the frame of a message that has marks for its ids, in this order.
 
         Raises:
             InvalidValue: if they are not there.
         """
-        before, first, rest = body.partition(FIRST.encode())
-        between, second, after = rest.partition(SECOND.encode())
-        if not (first and second):
-            raise InvalidValue("a message without its ids")
-        return cls(before, between, after)
+        pieces: list[bytes] = []
+        for mark in marks:
+            before, found, body = body.partition(mark.encode())
+            if not found:
+                raise InvalidValue("a message without its ids")
+            pieces.append(before)
+        return cls(b"%b".join(piece.replace(b"%", b"%%") for piece in (*pieces, body)))
 
-    def filled(self, first: str, second: str) -> bytes:
-        """Return the message with these ids.
+    def filled(self, *ids: str) -> bytes:
+        """Return the message with these ids, as many as there were marks.
 
         Raises:
             InvalidValue: if one holds a character that XML cannot carry.
         """
-        return b"".join((self.before, _as_text(first), self.between, _as_text(second), self.after))
+        return self.form % tuple([_as_text(each) for each in ids])
 
 
 def _as_text(value: str) -> bytes:

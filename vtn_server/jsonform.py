@@ -3,13 +3,17 @@
 Supported: dataclasses, ``tuple[T, ...]``, optional and union types, text, whole and decimal numbers, truth
 values, date-times, lengths of time and enumerations. A union of several dataclasses is told apart by the
 name of the class under ``"is"``. A field that is missing in the text takes its default, so that a class can
-grow; a field that is unknown is an error.
+grow; a field that is unknown is an error. Fields that a class works out itself are not written.
+
+Classes that are named as shared are read once per text: whoever reads many aggregates of one make gets the
+same objects, which takes less memory and less time. So they have to be immutable.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import marshal
 import types
 import typing
 from collections.abc import Callable
@@ -22,6 +26,12 @@ from typing import Any, Final, NewType, TypeVar
 __all__ = ["JsonForm", "NotStorable"]
 
 T = TypeVar("T")
+
+
+_MOST_SHARED: Final = 4096
+"""How many objects are remembered; then it begins anew."""
+_PLAIN: Final = 2
+"""The newest version of marshal whose bytes depend on the value only, not on how often it is referred to."""
 
 
 class NotStorable(TypeError):
@@ -56,13 +66,16 @@ class JsonForm(typing.Generic[T]):
 
     Args:
         cls: A dataclass; it is compiled here, so an unsupported type shows at once.
+        shared: Frozen dataclasses in it whose equal texts are read as one object.
 
     Raises:
         NotStorable: if a field has a type this converter does not handle.
     """
 
-    def __init__(self, cls: type[T]) -> None:
+    def __init__(self, cls: type[T], shared: tuple[type, ...] = ()) -> None:
         self._compiled: dict[type, _Form] = {}
+        self._shared = shared
+        self._found: dict[tuple[type, bytes], Any] = {}
         self._form = self._of(cls)
 
     def dumps(self, value: T) -> str:
@@ -139,12 +152,9 @@ class JsonForm(typing.Generic[T]):
         if cls in self._compiled:
             return self._compiled[cls]
         hints = typing.get_type_hints(cls)
-        fields = {field.name: self._of(hints[field.name]) for field in dataclasses.fields(cls)}
-        defaults = {
-            field.name: field.default
-            for field in dataclasses.fields(cls)
-            if field.default is not dataclasses.MISSING
-        }
+        given = [field for field in dataclasses.fields(cls) if field.init]
+        fields = {field.name: self._of(hints[field.name]) for field in given}
+        defaults = {field.name: field.default for field in given if field.default is not dataclasses.MISSING}
 
         def write(value: Any) -> Any:
             found = ((name, getattr(value, name)) for name in fields)
@@ -157,5 +167,20 @@ class JsonForm(typing.Generic[T]):
         def read(value: Any) -> Any:
             return cls(**{name: fields[name].read(each) for name, each in value.items()})
 
-        form = self._compiled[cls] = _Form(write, read)
+        form = self._compiled[cls] = _Form(write, self._once(cls, read) if cls in self._shared else read)
         return form
+
+    def _once(self, cls: type, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a reader that reads equal texts once."""
+        found = self._found
+
+        def read_once(value: Any) -> Any:
+            key = (cls, marshal.dumps(value, _PLAIN))
+            known = found.get(key)
+            if known is None:
+                if len(found) >= _MOST_SHARED:
+                    found.clear()
+                known = found[key] = read(value)
+            return known
+
+        return read_once

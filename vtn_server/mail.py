@@ -9,8 +9,10 @@ from typing import Final
 from certs.envelope import Envelope, Opened, SignaturePolicy
 from certs.xmldsig import Signer, Verifier
 from schemas.oadr20b import wire
+from schemas.oadr20b.model import AnyMessage
 from vtn_server.decision import Reply
 from vtn_server.encoder import Encoder
+from vtn_server.known_forms import KnownForms
 from vtn_server.known_polls import KnownPolls
 from vtn_server.nonces import StoredNonces
 from vtn_server.settings import VtnSettings
@@ -54,6 +56,7 @@ class Mail:
         self._now: Final = now
         self._encoder: Final = Encoder()
         self._polls: Final = KnownPolls()
+        self._reports: Final = KnownForms(self._read, max_bytes=settings.max_bytes)
         self._unsigned: Final = settings.signatures is SignaturePolicy.OFF
         self._nonces: Final = StoredNonces(store, now=now, window=settings.signature_window)
         self._envelope: Final = Envelope(
@@ -72,9 +75,10 @@ class Mail:
             SecurityError: if it is not to be believed.
             StoreError: if its nonce cannot be made durable.
         """
-        known = self._polls.find(body) if self._unsigned else None
-        if known is not None:
-            return Opened(message=known)
+        if self._unsigned:
+            known = self._polls.find(body) or self._reports.find(body)
+            if known is not None:
+                return Opened(message=known)
         opened = await self._envelope.accept(
             body,
             peer.certificate,
@@ -85,7 +89,13 @@ class Mail:
         )
         if self._unsigned:
             self._polls.learn(body, opened.message)
+            self._reports.learn(body, opened.message)
         return opened
+
+    def _read(self, body: bytes) -> AnyMessage:
+        """Return the message in a body whose signature nobody looks at."""
+        settings = self._settings
+        return wire.read(body, max_bytes=settings.max_bytes, bare_root=settings.accept_bare_root)
 
     def encode(self, message: Reply, *, signed: bool) -> bytes:
         """Return a message of ours as a body, which leaves at once.

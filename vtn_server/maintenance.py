@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, func, inspect
+from sqlalchemy import table as table_named
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import select
 
@@ -26,7 +27,7 @@ from vtn_server.dump import BadBackup, Counts
 from vtn_server.rows import RowForms
 from vtn_server.schema import found_revision, known_revisions
 from vtn_server.store import Pruned, Store, StoreError, StoreUnavailable, UnknownSchema
-from vtn_server.tables import EventOptRow, EventRow, NonceRow, ReadingRow, VenRow
+from vtn_server.tables import EventOptRow, EventRow, NonceRow, ReadingBlockRow, VenRow
 
 __all__ = ["BadBackup", "Counts", "NotEmpty", "Retention", "backup", "prune", "restore"]
 
@@ -172,13 +173,17 @@ def _sync(path: Path) -> None:
 
 def _counts(connection: Connection) -> Counts:
     there = set(inspect(connection).get_table_names())  # a store of an older version has fewer
-    vens, events, opts, readings, nonces = (
+    vens, events, opts, nonces = (
         connection.execute(select(func.count()).select_from(table)).scalar_one()
         if table.__tablename__ in there
         else 0
-        for table in (VenRow, EventRow, EventOptRow, ReadingRow, NonceRow)
+        for table in (VenRow, EventRow, EventOptRow, NonceRow)
     )
-    return Counts(vens=vens, events=events, opts=opts, readings=readings, nonces=nonces)
+    readings = select(func.sum(ReadingBlockRow.count))
+    if ReadingBlockRow.__tablename__ not in there:
+        readings = select(func.count()).select_from(table_named("readings"))
+    stored = connection.execute(readings).scalar_one() or 0
+    return Counts(vens=vens, events=events, opts=opts, readings=stored, nonces=nonces)
 
 
 # --- restore -----------------------------------------------------------------------------------------------

@@ -5,37 +5,35 @@ One instance per VTN, beside its service. Every method that changes something re
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from schemas.oadr20b.enums import OptType
 from schemas.oadr20b.errors import InvalidId, NotAllowed, NotRegistered, TargetMismatch
-from schemas.oadr20b.model import CancelPartyRegistration, EventSignal, Report, RequestReregistration
+from schemas.oadr20b.model import CancelPartyRegistration, EventSignal, RequestReregistration
 from schemas.oadr20b.uris import is_among
-from vtn_server import distribute, history, outbox, report
 from vtn_server import event as rules
+from vtn_server import history, outbox, report
+from vtn_server.books import EVENTS, NEW_VENS
 from vtn_server.decision import Context, SaveEvent, SaveVen
 from vtn_server.enrolment import bound, check_distinct, with_fingerprint
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.opt import in_force
 from vtn_server.records import EventDraft, EventOpt, EventRecord, EventVersion, Fetched
 from vtn_server.service import VtnService
 from vtn_server.state import (
-    GivenUp,
     PeerIdentity,
     Provision,
     Reading,
-    Registration,
     ReportRequestDraft,
-    RequestedReport,
     Schedule,
     Ven,
     VenId,
     takes_part,
 )
 from vtn_server.stats import Stats
-from vtn_server.ven_lock import Locked
+from vtn_server.views import VenView, view_of
 
 __all__ = [
     "EventDraft",
@@ -56,43 +54,24 @@ __all__ = [
 _NOBODY = PeerIdentity()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VenView:
-    """What an operator sees of a VEN.
-
-    Attributes:
-        provision: What was known of it in advance.
-        registration: The one in force.
-        schedules: The availability schedules it has sent, whenever they hold.
-        requests: Our report requests to it.
-        pending: Messages in its queue, events apart.
-        given_up: What it never answered, or answered with an error.
-        unanswered_events: Events that want an answer and were sent as often as they are.
-    """
-
-    ven_id: VenId
-    ven_name: str
-    registered: bool
-    metadata: tuple[Report, ...]
-    requests: tuple[RequestedReport, ...]
-    pending: int
-    given_up: tuple[GivenUp, ...]
-    unanswered_events: tuple[str, ...]
-    provision: Provision
-    registration: Registration | None
-    schedules: tuple[Schedule, ...]
-
-
 class Operator:
     """The facade of one VTN."""
 
     def __init__(self, service: VtnService) -> None:
         self._service = service
         self._memory = service.memory
-        self._events = asyncio.Lock()
+        self._books = service.books
 
     def _context(self) -> Context:
         return self._service.context(_NOBODY)
+
+    async def catch_up(self) -> None:
+        """Return when whatever was done before, by any process on the store, is to be seen here.
+
+        Raises:
+            StoreBusy: if that takes too long.
+        """
+        await self._books.tries().doubt()
 
     # --- VENs ----------------------------------------------------------------------------------------------
 
@@ -110,9 +89,8 @@ class Operator:
         if len(ids) != len(vens) or len(names) != len(vens):
             raise NotAllowed("a venID or a venName comes twice")
         check_distinct(vens)
-        for key in ("", *sorted(ids)):  # the first is the lock under which VENs come into being
-            await self._service.lock(key)
-        try:
+
+        def decide() -> tuple[Sequence[SaveVen], None]:
             writes = []
             for each in vens:
                 namesake = self._memory.ven_named(each.ven_name)
@@ -122,13 +100,9 @@ class Operator:
                 known = bound(each, former.provision, self._memory, replace_identity=replace_identity)
                 if former.version == 0 or former.provision != known:
                     writes.append(SaveVen(ven=replace(former, provision=known, version=former.version + 1)))
-            for write in writes:
-                self._memory.reserve(write.ven)
-            if writes:
-                await self._service.write(writes)
-        finally:
-            for key in ("", *ids):
-                self._service.unlock(key)
+            return writes, None
+
+        await self._books.change((NEW_VENS, *ids), decide)
 
     async def set_fingerprint(self, ven_id: VenId, fingerprint: str | None) -> None:
         """Give a VEN another certificate, from its next request on; None takes its certificate away.
@@ -137,12 +111,13 @@ class Operator:
             InvalidId: if it is unknown or was removed.
             NotAllowed: if the certificate is another VEN's.
         """
-        async with Locked(self._service, ven_id) as ven:
+
+        def changed(ven: Ven) -> Ven:
             if ven.provision.removed:
                 raise InvalidId(f"no venID {ven_id}")
-            after = with_fingerprint(ven, fingerprint, self._memory)
-            self._memory.reserve(after)
-            await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
+            return with_fingerprint(ven, fingerprint, self._memory)
+
+        await self._change(ven_id, changed, NEW_VENS)
 
     async def remove(self, ven_id: VenId) -> None:
         """Forget a VEN's registration, reports and queue, and refuse it from now on (463).
@@ -152,16 +127,31 @@ class Operator:
         Raises:
             InvalidId: if it is unknown, or removed already.
         """
-        await self._service.lock("")  # names come and go under this lock
-        try:
-            async with Locked(self._service, ven_id) as ven:
-                if ven.provision.removed:
-                    raise InvalidId(f"no venID {ven_id}")
-                gone = replace(ven.provision, removed=True)
-                after = Ven(ven_id=ven_id, provision=gone, version=ven.version + 1)
-                await self._service.write((SaveVen(ven=after),))
-        finally:
-            self._service.unlock("")
+
+        def changed(ven: Ven) -> Ven:
+            if ven.provision.removed:
+                raise InvalidId(f"no venID {ven_id}")
+            return Ven(ven_id=ven_id, provision=replace(ven.provision, removed=True))
+
+        await self._change(ven_id, changed, NEW_VENS)  # names come and go under that lock
+
+    async def _change(self, ven_id: VenId, changed: Callable[[Ven], Ven], *more: str) -> tuple[Ven, Ven]:
+        """Change a VEN under its lock; return it before and after.
+
+        Raises:
+            InvalidId: if it is unknown.
+        """
+
+        def decide() -> tuple[Sequence[SaveVen], tuple[Ven, Ven]]:
+            ven = self._memory.ven(ven_id)
+            if ven is None:
+                raise InvalidId(f"no venID {ven_id}")
+            after = changed(ven)
+            if after is ven:
+                return (), (ven, ven)
+            return (SaveVen(ven=replace(after, version=ven.version + 1)),), (ven, after)
+
+        return await self._books.change((ven_id, *more), decide)
 
     def removed(self) -> tuple[VenId, ...]:
         """Return the VENs that were removed, by venID."""
@@ -174,28 +164,14 @@ class Operator:
     def vens(self) -> tuple[VenView, ...]:
         """Return all VENs that were not removed, by venID."""
         ctx = self._context()
-        return tuple(self._view(ven, ctx) for ven in self._memory.vens() if not ven.provision.removed)
+        return tuple(
+            view_of(ven, self._memory, ctx) for ven in self._memory.vens() if not ven.provision.removed
+        )
 
     def ven(self, ven_id: str) -> VenView | None:
         """Return a VEN that was not removed."""
         ven = self._memory.ven(ven_id)
-        return None if ven is None or ven.provision.removed else self._view(ven, self._context())
-
-    def _view(self, ven: Ven, ctx: Context) -> VenView:
-        unanswered = distribute.given_up(ven.ven_id, self._memory, ctx)
-        return VenView(
-            ven_id=ven.ven_id,
-            ven_name=ven.provision.ven_name,
-            registered=ven.registration is not None,
-            metadata=ven.metadata,
-            requests=ven.requests,
-            pending=len(ven.outbox),
-            given_up=ven.given_up,
-            unanswered_events=tuple(sorted(each.event_id for each in unanswered)),
-            provision=ven.provision,
-            registration=ven.registration,
-            schedules=ven.schedules,
-        )
+        return None if ven is None or ven.provision.removed else view_of(ven, self._memory, self._context())
 
     async def request_reregistration(self, ven_id: VenId) -> None:
         """Ask a VEN to register again, at its next poll.
@@ -203,9 +179,12 @@ class Operator:
         Raises:
             NotRegistered: if it is not registered.
         """
-        async with Locked(self._service, ven_id) as ven:
+
+        def changed(ven: Ven) -> Ven:
             _registration_id(ven)
-            await self._save(ven, RequestReregistration(ven_id=ven_id))
+            return outbox.enqueue(ven, RequestReregistration(ven_id=ven_id), self._context().new_id)
+
+        await self._change(ven_id, changed)
 
     async def cancel_registration(self, ven_id: VenId) -> None:
         """End a VEN's registration, at its next poll (r407).
@@ -213,15 +192,15 @@ class Operator:
         Raises:
             NotRegistered: if it is not registered.
         """
-        async with Locked(self._service, ven_id) as ven:
-            message = CancelPartyRegistration(
-                request_id=self._context().new_id(), registration_id=_registration_id(ven), ven_id=ven_id
-            )
-            await self._save(ven, message)
 
-    async def _save(self, ven: Ven, message: RequestReregistration | CancelPartyRegistration) -> None:
-        after = outbox.enqueue(ven, message, self._context().new_id)
-        await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
+        def changed(ven: Ven) -> Ven:
+            ctx = self._context()
+            message = CancelPartyRegistration(
+                request_id=ctx.new_id(), registration_id=_registration_id(ven), ven_id=ven_id
+            )
+            return outbox.enqueue(ven, message, ctx.new_id)
+
+        await self._change(ven_id, changed)
 
     # --- events --------------------------------------------------------------------------------------------
 
@@ -234,21 +213,28 @@ class Operator:
             InvalidData: if a draft breaks a rule of the profile.
             TargetMismatch: if a market context is not one of this VTN's, or a VEN of the audience takes part
                 in other ones only.
+            LimitReached: if there are too many events that are not over.
         """
-        async with self._events:
-            now = self._service.now()
-            ids = [draft.event_id for draft in drafts]
-            if len(set(ids)) != len(ids):
-                raise NotAllowed("an eventID comes twice")
-            for draft in drafts:
-                self._check(draft)
+        ids = [draft.event_id for draft in drafts]
+        if len(set(ids)) != len(ids):
+            raise NotAllowed("an eventID comes twice")
+
+        async def look() -> None:
             stored = await self._service.store.known_events(ids)
             if stored:
                 raise NotAllowed(f"events exist: {sorted(stored)}")
-            records = tuple(rules.publish(draft, now) for draft in drafts)
-            await self._write_events(records)
-            self._memory.forget_over(now, self._service.settings.over_by(now))
-            return records
+
+        def decide() -> tuple[Sequence[SaveEvent], tuple[EventRecord, ...]]:
+            for draft in drafts:
+                self._check(draft)
+            if self._memory.open_events() + len(drafts) > self._service.settings.max_events:
+                raise LimitReached(Limit.EVENTS, f"{self._memory.open_events()} events are open already")
+            records = tuple(rules.publish(draft, self._service.now()) for draft in drafts)
+            return tuple(SaveEvent(record=each) for each in records), records
+
+        now = self._service.now()
+        self._memory.forget_over(now, self._service.settings.over_by(now))
+        return await self._books.change((EVENTS,), decide, look)
 
     def _check(self, draft: EventDraft) -> None:
         contexts = self._service.settings.market_contexts
@@ -278,15 +264,14 @@ class Operator:
                 comes twice.
             InvalidData: if the new signals break a rule of the profile.
         """
-        async with self._events:
-            if len({event_id for event_id, _ in changes}) != len(changes):
-                raise NotAllowed("an eventID comes twice")
+        if len({event_id for event_id, _ in changes}) != len(changes):
+            raise NotAllowed("an eventID comes twice")
+
+        def changed() -> tuple[EventRecord, ...]:
             now = self._service.now()
-            records = tuple(
-                rules.modify(self._known(event_id), signals, now) for event_id, signals in changes
-            )
-            await self._write_events(records)
-            return records
+            return tuple(rules.modify(self._known(event_id), signals, now) for event_id, signals in changes)
+
+        return await self._change_events(changed)
 
     async def cancel_event(self, event_id: str) -> EventRecord:
         """Cancel an event (r10); the same one where it is cancelled already.
@@ -295,17 +280,18 @@ class Operator:
             InvalidId: if it is unknown.
             NotAllowed: if it is completed.
         """
-        async with self._events:
-            record = rules.cancel(self._known(event_id), self._service.now())
-            await self._write_events((record,))
-            return record
-
-    async def _write_events(self, records: Sequence[EventRecord]) -> None:
-        writes = tuple(
-            SaveEvent(record=each) for each in records if each is not self._memory.event(each.event_id)
+        changed = await self._change_events(
+            lambda: (rules.cancel(self._known(event_id), self._service.now()),)
         )
-        if writes:
-            await self._service.write(writes)
+        return changed[0]
+
+    async def _change_events(self, changed: Callable[[], tuple[EventRecord, ...]]) -> tuple[EventRecord, ...]:
+        def decide() -> tuple[Sequence[SaveEvent], tuple[EventRecord, ...]]:
+            records = changed()
+            new = (each for each in records if each is not self._memory.event(each.event_id))
+            return tuple(SaveEvent(record=each) for each in new), records
+
+        return await self._books.change((EVENTS,), decide)
 
     def _known(self, event_id: str) -> EventRecord:
         record = self._memory.event(event_id)
@@ -356,13 +342,14 @@ class Operator:
             InvalidData: if a granularity is finer than the VEN samples.
             NotRegistered: if it is not registered.
         """
-        async with Locked(self._service, ven_id) as ven:
+
+        def changed(ven: Ven) -> Ven:
             _registration_id(ven)
             report.check_granularity(ven, tuple(drafts))
-            after = report.request(ven, tuple(drafts), self._context())
-            if after is not ven:
-                await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
-            return tuple(each.report_request_id for each in after.requests[len(ven.requests) :])
+            return report.request(ven, tuple(drafts), self._context())
+
+        before, after = await self._change(ven_id, changed)
+        return tuple(each.report_request_id for each in after.requests[len(before.requests) :])
 
     async def cancel_reports(self, ven_id: VenId, report_request_ids: Sequence[str]) -> None:
         """Ask a VEN to stop some reports, at its next poll.
@@ -370,9 +357,9 @@ class Operator:
         Raises:
             InvalidId: if the VEN is unknown or an id is not one of our requests to it.
         """
-        async with Locked(self._service, ven_id) as ven:
-            after = report.cancel_requests(ven, tuple(report_request_ids), self._context())
-            await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
+        await self._change(
+            ven_id, lambda ven: report.cancel_requests(ven, tuple(report_request_ids), self._context())
+        )
 
     async def readings(
         self, *, report_specifier_id: str, start: datetime, end: datetime, ven_id: VenId | None = None
@@ -381,6 +368,14 @@ class Operator:
         return await self._service.store.readings(
             report_specifier_id=report_specifier_id, start=start, end=end, ven_id=ven_id
         )
+
+    def count_limit(self, limit: Limit) -> None:
+        """Count that a bound was reached."""
+        self._service.count_limit(limit)
+
+    def watch(self, limit: Limit, most: int, now: Callable[[], int]) -> None:
+        """Show a bound among the counters."""
+        self._service.watch(limit, most, now)
 
     def stats(self) -> Stats:
         """Return the counters."""

@@ -15,7 +15,6 @@ from typing import Final
 from schemas.oadr20b.enums import OptType, ResponseRequired
 from schemas.oadr20b.errors import (
     ComplianceError,
-    DeploymentError,
     InvalidData,
     InvalidId,
     InvalidValue,
@@ -25,13 +24,16 @@ from schemas.oadr20b.errors import (
 )
 from schemas.oadr20b.model import CanceledOpt, CancelOpt, CreatedOpt, CreateOpt, Period, QualifiedEventId
 from vtn_server.decision import Context, Decision, SaveOpt, World, ok
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.records import EventOpt
 from vtn_server.state import Schedule, Ven, takes_part
 
-__all__ = ["cancel_opt", "create_opt", "in_force"]
+__all__ = ["MOST_PERIODS", "MOST_SCHEDULES", "cancel_opt", "create_opt", "in_force"]
 
 _KEEP_OPT_IDS: Final = 1000
-_MOST_SCHEDULES: Final = 500
+MOST_SCHEDULES: Final = 500
+MOST_PERIODS: Final = 5000
+"""Periods of all schedules of one VEN."""
 """More would only be a way to fill our memory."""
 
 
@@ -41,7 +43,7 @@ def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Deci
     Raises:
         ComplianceError: if it is neither or both (r206).
         InvalidData: if a period of it has no end in the calendar.
-        DeploymentError: if the VEN has too many schedules.
+        LimitReached: if the VEN has too many schedules.
         TargetMismatch: if it names resources that are not the VEN's or not the event's, or a market context
             that is not the VEN's.
         InvalidId, OutOfSequence, NotAllowed: if the event is unknown, another version, or wants no answer.
@@ -71,8 +73,9 @@ def create_opt(message: CreateOpt, ven: Ven, world: World, ctx: Context) -> Deci
     )
     if schedule in ven.schedules:  # a retry
         return Decision(reply=_created(message))
-    if len(ven.schedules) >= _MOST_SCHEDULES:
-        raise DeploymentError(f"more than {_MOST_SCHEDULES} schedules")
+    periods = len(schedule.availability) + sum(len(each.availability) for each in ven.schedules)
+    if len(ven.schedules) >= MOST_SCHEDULES or periods > MOST_PERIODS:
+        raise LimitReached(Limit.SCHEDULES, f"more than {MOST_SCHEDULES} schedules or {MOST_PERIODS} periods")
     kept = tuple(each for former in ven.schedules for each in _superseded(former, schedule))
     ids = (*(each for each in ven.opt_ids if each != message.opt_id), message.opt_id)[-_KEEP_OPT_IDS:]
     after = replace(ven, schedules=(*kept, schedule), opt_ids=ids)

@@ -17,10 +17,12 @@ from dataclasses import replace
 from typing import Final, get_args
 
 from vtn_server.decision import Context
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.state import GivenUp, ItemState, OutboxItem, Queued, Ven
 
 __all__ = [
     "ANY",
+    "MOST_QUEUED",
     "describe",
     "drop",
     "enqueue",
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 ANY: Final[tuple[type[Queued], ...]] = get_args(Queued)
+MOST_QUEUED: Final = 100
+"""Messages that may wait for one VEN."""
 _KEEP_GIVEN_UP: Final = 50
 
 
@@ -66,7 +70,13 @@ def request_id_of(message: Queued) -> str:
 
 
 def enqueue(ven: Ven, message: Queued, new_id: Callable[[], str]) -> Ven:
-    """Return the VEN with a message at the end of its queue."""
+    """Return the VEN with a message at the end of its queue.
+
+    Raises:
+        LimitReached: if as many wait as may.
+    """
+    if len(ven.outbox) >= MOST_QUEUED:
+        raise LimitReached(Limit.QUEUE, f"{len(ven.outbox)} messages wait for {ven.ven_id}")
     return replace(ven, outbox=(*ven.outbox, OutboxItem(item_id=new_id(), message=message)))
 
 

@@ -12,8 +12,8 @@ How to use it::
 On a simulated clock say ``spawn=clock.spawn`` as well: then an exchange holds time, as a pull VEN's does.
 
 There is one worker per push VEN, so a slow or dead one delays nobody. It sleeps until something is due, or
-is woken by a commit that concerns its VEN. Exchanges under way are bounded; VENs whose last exchange failed
-share a small part of the bound, so that many dead ones cannot take it all.
+is woken by a commit that concerns its VEN. Exchanges under way are bounded so that neither dead VENs nor slow
+ones take all of the bound (:mod:`vtn_server.push_slots`).
 
 Requests are never compressed nor chunked, redirects are not followed (section 9.1.9). An exchange is timed by
 the wall, pauses by the clock.
@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -34,12 +34,14 @@ from certs.tls import ClientTls
 from schemas.oadr20b.errors import ApplicationError, SecurityError, WireError
 from schemas.oadr20b.model import CreatedReport, Response
 from vtn_server import outbox, pushing
-from vtn_server.decision import Context, Delivery, Distribution, Reply, SaveVen
+from vtn_server.decision import Context, Delivery, Distribution, Reply, SaveVen, SharedWrite, Unchanged
 from vtn_server.mail import wall_time
 from vtn_server.nap import Clock, Nap
 from vtn_server.push_http import Answer, Outbound, PushHttp, PushLimits
+from vtn_server.push_slots import Slots, watch_push
 from vtn_server.pushing import Link, Outcome, Parcel
 from vtn_server.service import Exchange, VtnService
+from vtn_server.settling import delivery_write
 from vtn_server.signing import check_signed, signs_to
 from vtn_server.state import PeerIdentity, Ven, VenId
 from vtn_server.store import StoreError
@@ -62,6 +64,12 @@ class _Taken:
     message: Reply
     before: Delivery
 
+    @classmethod
+    def of(cls, parcel: Parcel, ven: Ven, before: Delivery) -> _Taken:
+        """Return a parcel as taken."""
+        assert parcel.message is not None  # there is something in it
+        return cls(ven=ven, parcel=parcel, message=parcel.message, before=before)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heard:
@@ -75,7 +83,7 @@ class PushDispatcher:
     """Delivers to the push VENs of one VTN.
 
     Args:
-        service: The VTN; its settings say ``push=True``. The dispatcher takes its ``on_work``.
+        service: The VTN; its settings say ``push=True``. The dispatcher takes its ``books.on_work``.
         clock: The time of pauses; the same that the service lives in.
         rng: The jitter of the back-off.
         limits: Time-outs and bounds.
@@ -104,15 +112,15 @@ class PushDispatcher:
         self._workers: dict[VenId, asyncio.Task[None]] = {}
         self._wakers: dict[VenId, Nap] = {}
         self._settling: set[asyncio.Task[Any]] = set()
-        self._sound = asyncio.Semaphore(self._limits.exchanges - self._limits.doubtful_exchanges)
-        self._doubtful = asyncio.Semaphore(self._limits.doubtful_exchanges)
+        self._slots = Slots.of(self._limits)
         outbound = Outbound(targets=service.settings.push_targets, tls=tls, now=wall)
         self._http = PushHttp(self._limits, outbound, service.settings.max_bytes)
+        watch_push(service, self._limits, self._slots, self._http)
         self._closing = False
 
     def start(self) -> None:
         """Serve the push VENs there are, and from now on those that register."""
-        self._service.on_work = self.wake
+        self._service.books.on_work = self.wake
         for ven in self._service.memory.vens():
             if outbox.is_push(ven):
                 self.wake(ven.ven_id)
@@ -131,7 +139,7 @@ class PushDispatcher:
     async def close(self) -> None:
         """End the workers; what is not delivered waits in the store for the next start."""
         self._closing = True
-        self._service.on_work = None
+        self._service.books.on_work = None
         workers = tuple(self._workers.values())
         for each in workers:
             each.cancel()
@@ -145,8 +153,7 @@ class PushDispatcher:
     async def _work(self, ven_id: VenId) -> None:
         nap = self._wakers[ven_id]
         try:
-            if any(each.sent_at is not None for each in self._ven(ven_id).outbox):
-                await self._change(ven_id, lambda ven, ctx: pushing.requeued(ven))  # a former process sent it
+            await self._recover(ven_id)
             link = Link()
             while outbox.is_push(self._ven(ven_id)) and not self._service.is_broken:
                 link = pushing.link_of(link, self._ven(ven_id))
@@ -160,6 +167,13 @@ class PushDispatcher:
         finally:
             if self._wakers.get(ven_id) is nap:
                 del self._wakers[ven_id], self._workers[ven_id]
+
+    async def _recover(self, ven_id: VenId) -> None:
+        """Let go out once more what a former process had under way (rule 7)."""
+        if any(each.sent_at is not None for each in self._ven(ven_id).outbox):
+            await self._change(ven_id, lambda ven, ctx: pushing.requeued(ven))
+        if pushing.is_under_way(self._service.memory.delivery(ven_id)):
+            await self._change(ven_id, deliver=lambda delivery, ctx: Delivery())
 
     def _ven(self, ven_id: VenId) -> Ven:
         ven = self._service.memory.ven(ven_id)
@@ -180,7 +194,7 @@ class PushDispatcher:
 
     async def _push(self, ven_id: VenId, link: Link) -> Link:
         """Push one message, if one is due, and return how the way to the VEN is afterwards."""
-        async with self._doubtful if link.failures else self._sound:
+        async with self._slots.slot(doubtful=link.failures > 0):
             taken = await self._settle(self._take(ven_id, link))
             if taken is None:
                 return link
@@ -198,31 +212,53 @@ class PushDispatcher:
 
     async def _take(self, ven_id: VenId, link: Link) -> _Taken | None:
         """Decide what goes next and make that durable."""
-        await self._service.lock(ven_id)
-        try:
+
+        def decide() -> tuple[Sequence[SharedWrite], _Taken | None]:
             memory, ven = self._service.memory, self._ven(ven_id)
             before = pushing.settled(memory.delivery(ven_id))
             memory.set_delivery(ven_id, before)
             parcel = pushing.parcel(ven, memory, self._context(ven), events_first=link.events_first)
-            if parcel.delivery is not None:
-                memory.set_delivery(ven_id, parcel.delivery)
-            if parcel.ven is not ven:
-                await self._service.write((SaveVen(ven=replace(parcel.ven, version=ven.version + 1)),))
-            if parcel.message is None:
-                return None
-            return _Taken(ven=ven, parcel=parcel, message=parcel.message, before=before)
-        finally:
-            self._service.unlock(ven_id)
+            if parcel.message is None or parcel.delivery is None:
+                looked_at = parcel.delivery or before
+                memory.set_delivery(ven_id, looked_at)
+                taken = None if parcel.message is None else _Taken.of(parcel, ven, before)
+                return self._writes(ven, parcel.ven, looked_at), taken
+            after = pushing.under_way(parcel.delivery)
+            taken = _Taken.of(replace(parcel, delivery=after), ven, before)
+            return self._writes(ven, parcel.ven, after), taken
 
-    async def _change(self, ven_id: VenId, change: Callable[[Ven, Context], Ven]) -> None:
-        await self._service.lock(ven_id)
-        try:
-            ven = self._ven(ven_id)
-            after = change(ven, self._context(ven))
-            if after is not ven:
-                await self._service.write((SaveVen(ven=replace(after, version=ven.version + 1)),))
-        finally:
-            self._service.unlock(ven_id)
+        return await self._service.books.change((ven_id,), decide)
+
+    async def _change(
+        self,
+        ven_id: VenId,
+        change: Callable[[Ven, Context], Ven] | None = None,
+        deliver: Callable[[Delivery, Context], Delivery] | None = None,
+        sent: Distribution | None = None,
+    ) -> None:
+        """Change a VEN, its deliveries, or both; ``sent`` is a set it has taken."""
+
+        def decide() -> tuple[Sequence[SharedWrite], None]:
+            ven, delivery = self._ven(ven_id), self._service.memory.delivery(ven_id)
+            ctx = self._context(ven)
+            after = delivery if deliver is None else deliver(delivery, ctx)
+            return self._writes(ven, ven if change is None else change(ven, ctx), after, sent), None
+
+        await self._service.books.change((ven_id,), decide)
+
+    def _writes(
+        self, ven: Ven, after: Ven, delivery: Delivery, sent: Distribution | None = None
+    ) -> Sequence[SharedWrite]:
+        """Return what is to be stored; what of it is for other processes only, books know."""
+        memory = self._service.memory
+        writes: list[SharedWrite] = []
+        if after is not ven:
+            writes.append(SaveVen(ven=replace(after, version=ven.version + 1)))
+        if sent is not None or delivery != memory.delivery(ven.ven_id):
+            if not writes:
+                writes.append(Unchanged(ven_id=ven.ven_id, version=ven.version))
+            writes.append(delivery_write(ven.ven_id, delivery, memory, sent, self._clock.now()))
+        return writes
 
     # --- the exchange --------------------------------------------------------------------------------------
 
@@ -286,7 +322,7 @@ class PushDispatcher:
             if link.set_failures >= self._service.settings.max_push_deliveries:
                 await self._give_up(taken, f"{link.set_failures} deliveries failed: {answer.reason}")
             else:
-                self._undo(taken)
+                await self._undo(taken)
         else:
             await self._change(ven_id, lambda ven, ctx: _again(ven, taken.parcel.item_id))
         now = self._clock.now()
@@ -297,11 +333,13 @@ class PushDispatcher:
             at_least=pushing.retry_after(answer.retry_after, now),
         )
 
-    def _undo(self, taken: _Taken) -> None:
-        memory, ven_id = self._service.memory, taken.ven.ven_id
+    async def _undo(self, taken: _Taken) -> None:
         after = taken.parcel.delivery
         assert after is not None  # it was a set
-        memory.set_delivery(ven_id, pushing.undone_set(memory.delivery(ven_id), taken.before, after))
+        await self._change(
+            taken.ven.ven_id,
+            deliver=lambda delivery, ctx: pushing.undone_set(delivery, taken.before, after),
+        )
 
     async def _taken(self, taken: _Taken, reply: Opened | None) -> None:
         """The VEN has the message: take its synchronous reply, if it is one (rules 5 and 6)."""
@@ -313,13 +351,13 @@ class PushDispatcher:
             await self._reply(taken, reply)
 
     async def _set_taken(self, taken: _Taken, sent: Distribution, reply: Opened | None) -> None:
-        memory, ven_id = self._service.memory, taken.ven.ven_id
         message = None if reply is None else reply.message
         if isinstance(message, Response) and not message.response.code.startswith("2"):
             await self._give_up(taken, f"answered with {message.response.code}")
             return
-        memory.set_delivery(ven_id, pushing.settled(memory.delivery(ven_id)))
-        memory.note_fetched(ven_id, sent, self._clock.now())
+        await self._change(
+            taken.ven.ven_id, deliver=lambda delivery, ctx: pushing.settled(delivery), sent=sent
+        )
         if reply is not None and not isinstance(message, Response):
             await self._reply(taken, reply)
 
@@ -334,13 +372,15 @@ class PushDispatcher:
 
     async def _give_up(self, taken: _Taken, reason: str) -> None:
         message, item_id = taken.message, taken.parcel.item_id
-        if isinstance(message, Distribution):
-            memory, ven_id = self._service.memory, taken.ven.ven_id
-            current, ctx = memory.delivery(ven_id), self._context(taken.ven)
-            memory.set_delivery(ven_id, pushing.refused_set(current, message, ctx, taken.ven))
-            item_id = message.request_id
+        if not isinstance(message, Distribution):
+            await self._change(
+                taken.ven.ven_id, lambda ven, ctx: pushing.gave_up(ven, item_id, _name(message), reason, ctx)
+            )
+            return
         await self._change(
-            taken.ven.ven_id, lambda ven, ctx: pushing.gave_up(ven, item_id, _name(message), reason, ctx)
+            taken.ven.ven_id,
+            lambda ven, ctx: pushing.gave_up(ven, message.request_id, _name(message), reason, ctx),
+            lambda delivery, ctx: pushing.refused_set(delivery, message, ctx, taken.ven),
         )
 
 

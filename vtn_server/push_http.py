@@ -27,11 +27,13 @@ from yarl import URL
 
 from certs.peer import peer_of, refusal
 from certs.tls import ClientTls
+from vtn_server.kept import Kept
 from vtn_server.push_targets import PushTargets
 
 __all__ = ["Answer", "Outbound", "PushHttp", "PushLimits", "WrongVen"]
 
 _HEADERS: Final = {"Content-Type": "application/xml"}
+_LAST: Final = {**_HEADERS, "Connection": "close"}
 _NOT_NEEDED: Final = ("User-Agent", "Accept", "Accept-Encoding")
 # aiohttp has no way to tell its connector for whom a connection is; one task posts one thing at a time.
 _WANTED: Final[ContextVar[str | None]] = ContextVar("fingerprint wanted", default=None)
@@ -46,22 +48,35 @@ class PushLimits:
     Attributes:
         timeout_s: How long an exchange may take, wall time; at least 5 s in the field (section 9.1.7).
         back_off_cap_s: The longest pause after failures, before jitter.
-        exchanges: How many exchanges may be under way at once.
+        exchanges: How many exchanges may be under way at once, slow ones apart.
         doubtful_exchanges: How many of those with VENs whose last exchange failed.
-        keep_alive_s: How long an idle connection is kept.
+        slow_exchanges: How many more may be under way that were not answered within ``slow_s``.
+        slow_s: After how long an exchange counts among those; see :mod:`vtn_server.push_slots`.
+        keep_alive_s: How long an idle connection is kept; many peers close theirs after 75 s.
+        kept: How many connections are kept; beyond that one ends with its exchange.
     """
 
     timeout_s: float = 10.0
     back_off_cap_s: float = 300.0
-    exchanges: int = 64
+    exchanges: int = 128
     doubtful_exchanges: int = 16
-    keep_alive_s: float = 30.0
+    slow_exchanges: int = 1000
+    slow_s: float = 0.25
+    keep_alive_s: float = 70.0
+    kept: int = 2000
 
     def __post_init__(self) -> None:
         if not 0 < self.doubtful_exchanges < self.exchanges:
             raise ValueError("doubtful_exchanges is positive and below exchanges")
-        if self.timeout_s <= 0 or self.back_off_cap_s < 1 or self.keep_alive_s < 0:
+        if self.slow_exchanges < 0 or self.kept < 0:
+            raise ValueError("numbers of exchanges and connections are not negative")
+        if min(self.timeout_s, self.slow_s) <= 0 or self.back_off_cap_s < 1 or self.keep_alive_s < 0:
             raise ValueError("times of the push transport must be positive")
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be."""
+        return self.exchanges + self.slow_exchanges + self.kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +179,17 @@ class PushHttp:
         self._outbound = outbound
         self._max_bytes = max_bytes
         self._http: aiohttp.ClientSession | None = None
+        self._kept = Kept(limits.kept, limits.keep_alive_s)
+
+    @property
+    def kept(self) -> int:
+        """How many connections may be kept alive at this moment."""
+        return len(self._kept)
+
+    @property
+    def not_kept(self) -> int:
+        """How many exchanges ended their connection because enough others were kept."""
+        return self._kept.refused
 
     async def close(self) -> None:
         """Close the connections."""
@@ -206,11 +232,12 @@ class PushHttp:
         raise AssertionError("unreachable")
 
     async def _once(self, url: str, body: bytes) -> Answer:
-        tls = self._outbound.tls
+        tls, target = self._outbound.tls, URL(url)
+        keeps = self._kept.take((target.host, target.port), asyncio.get_running_loop().time())
         async with self._client().post(
-            URL(url),
+            target,
             data=body,
-            headers=_HEADERS,
+            headers=_HEADERS if keeps else _LAST,
             allow_redirects=False,
             ssl=True if tls is None else tls.context,
         ) as response:
@@ -226,7 +253,11 @@ class PushHttp:
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:
             self._http = aiohttp.ClientSession(
-                connector=_Connector(self._outbound, self._limits.exchanges, self._limits.keep_alive_s),
+                connector=_Connector(
+                    self._outbound,
+                    self._limits.exchanges + self._limits.slow_exchanges,
+                    self._limits.keep_alive_s,
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_NOT_NEEDED,
                 timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s),

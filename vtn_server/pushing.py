@@ -48,6 +48,7 @@ __all__ = [
     "Parcel",
     "adapted",
     "gave_up",
+    "is_under_way",
     "link_of",
     "next_due",
     "outcome_of",
@@ -57,6 +58,7 @@ __all__ = [
     "retry_after",
     "service_for",
     "settled",
+    "under_way",
     "undone_set",
     "url_of",
 ]
@@ -198,6 +200,16 @@ def settled(delivery: Delivery) -> Delivery:
     if delivery.unconfirmed is None and not delivery.resent:
         return delivery
     return replace(delivery, unconfirmed=None, resent=False)
+
+
+def under_way(delivery: Delivery) -> Delivery:
+    """Return the deliveries of a VEN while a set is on its way, so that another process knows."""
+    return replace(delivery, unconfirmed=CONNECTION)
+
+
+def is_under_way(delivery: Delivery) -> bool:
+    """Return whether a set was on its way when these deliveries were stored."""
+    return delivery.unconfirmed == CONNECTION
 
 
 def _ready_at(ven: Ven, ctx: Context) -> datetime:

@@ -1,4 +1,4 @@
-"""Report data: from an oadrUpdateReport to readings, and the gate of an auction. Pure.
+"""Report data: from an oadrUpdateReport to series of readings, and the gate of an auction. Pure.
 
 Source: OpenADR 2.0b rules 304, 313 to 316, 346; signals.md, Offer.
 """
@@ -18,18 +18,18 @@ from schemas.oadr20b.model import (
     PayloadFloat,
     Report,
     ReportPayload,
-    ResourceStatus,
     UpdatedReport,
     UpdateReport,
 )
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server.decision import AddReadings, Context, Decision, World, ok
-from vtn_server.state import Reading, RequestedReport, Taken, Ven
+from vtn_server.series import Points, Series, Source
+from vtn_server.state import RequestedReport, Taken, Ven
 
 __all__ = ["update_report"]
 
-_KEEP_TAKEN: Final = 60
-"""First intervals remembered per gated request; more than two days of hourly offers."""
+_KEEP_TAKEN: Final = 12
+"""First intervals remembered per gated request: half a day of hourly offers, a quarter of a kilobyte each."""
 _KEEP_DIGESTS: Final = 20
 """Contents remembered for each of them."""
 
@@ -44,19 +44,19 @@ def update_report(message: UpdateReport, ven: Ven, world: World, ctx: Context) -
     """
     del world
     after = ven
-    readings: list[Reading] = []
+    added: list[Series] = []
     for report in message.reports:
         requested = after.request(report.report_request_id)
         if requested is None:
             raise InvalidId(f"no report request {report.report_request_id}")
-        found = _readings_of(report, requested, ven, ctx)
+        found = _series_in(report, requested, ven, ctx)
         if requested.gate is None:
-            readings.extend(found)
+            added.extend(found)
             continue
         passed = _through_gate(requested, found, ctx.now)
         if passed is None:
             continue  # taken before, and the gate is closed: nothing new
-        readings.extend(found)
+        added.extend(found)
         if passed is not requested:
             requests = tuple(passed if each is requested else each for each in after.requests)
             after = replace(after, requests=requests)
@@ -64,47 +64,41 @@ def update_report(message: UpdateReport, ven: Ven, world: World, ctx: Context) -
     return Decision(
         reply=reply,
         ven=None if after is ven else after,
-        writes=(AddReadings(readings=tuple(readings)),) if readings else (),
+        writes=(AddReadings(series=tuple(added)),) if added else (),
     )
 
 
-def _readings_of(report: Report, requested: RequestedReport, ven: Ven, ctx: Context) -> tuple[Reading, ...]:
+def _series_in(report: Report, requested: RequestedReport, ven: Ven, ctx: Context) -> tuple[Series, ...]:
     specifier = requested.request.specifier
     if report.report_specifier_id != specifier.report_specifier_id:
         raise InvalidId(f"request {report.report_request_id} is for {specifier.report_specifier_id}")
     known = {each.r_id for each in specifier.payloads}
-    found: list[Reading] = []
+    gathered: dict[str, Points] = {}
     for start, duration, interval in _timed(report):
         for payload in interval.payloads:
             if not isinstance(payload, ReportPayload):
                 raise ComplianceError("a report holds report payloads only (r33)")
-            if payload.r_id not in known:
-                raise InvalidId(f"rID {payload.r_id} was not asked for")
-            found.append(_reading(report, payload, start, duration, ven, ctx))
-    return tuple(found)
+            points = gathered.get(payload.r_id)
+            if points is None:
+                if payload.r_id not in known:
+                    raise InvalidId(f"rID {payload.r_id} was not asked for")
+                points = gathered[payload.r_id] = Points()
+            content, value, status = payload.payload, None, None
+            if isinstance(content, PayloadFloat):
+                value = None if math.isnan(content.value) else content.value
+            else:
+                status = content
+            points.add(start, duration, value, status, payload.data_quality)
+    return tuple(points.series(_source(report, r_id, ven, ctx)) for r_id, points in gathered.items())
 
 
-def _reading(
-    report: Report,
-    payload: ReportPayload,
-    start: datetime,
-    duration: Duration | None,
-    ven: Ven,
-    ctx: Context,
-) -> Reading:
-    content = payload.payload
-    value = content.value if isinstance(content, PayloadFloat) else None
-    return Reading(
+def _source(report: Report, r_id: str, ven: Ven, ctx: Context) -> Source:
+    return Source(
         ven_id=ven.ven_id,
         report_request_id=report.report_request_id,
         report_specifier_id=report.report_specifier_id,
         report_name=report.report_name or "",
-        r_id=payload.r_id,
-        start=start,
-        duration=duration,
-        value=None if value is None or math.isnan(value) else value,
-        status=content if isinstance(content, ResourceStatus) else None,
-        data_quality=payload.data_quality,
+        r_id=r_id,
         received_at=ctx.now,
     )
 
@@ -117,14 +111,13 @@ def _timed(report: Report) -> Iterator[tuple[datetime, Duration | None, Interval
     """
     if report.dtstart is None or report.intervals is None:
         raise ComplianceError("report data needs dtstart and intervals (r313)")
+    alone = report.duration if len(report.intervals) == 1 else None
     moment: datetime | None = report.dtstart
     for interval in report.intervals:
         start = interval.dtstart or moment
         if start is None:
             raise ComplianceError("intervals need a start or a duration (r315)")
-        duration = interval.duration
-        if duration is None and len(report.intervals) == 1:
-            duration = report.duration
+        duration = interval.duration or alone
         yield start, duration, interval
         try:
             moment = None if duration is None else duration.after(start)
@@ -135,27 +128,36 @@ def _timed(report: Report) -> Iterator[tuple[datetime, Duration | None, Interval
 # --- the gate ----------------------------------------------------------------------------------------------
 
 
-def _digest(readings: tuple[Reading, ...]) -> str:
+def _digest(found: tuple[Series, ...]) -> str:
     """Return a digest of what was said, whenever and however it came."""
     content = sorted(
         f"{each.r_id}|{each.start.isoformat()}|{each.duration}|{each.value!r}|{each.status!r}|{each.data_quality}"
-        for each in readings
+        for series in found
+        for each in series.readings()
     )
     return hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]
 
 
+def _gated_from(requested: RequestedReport, first: datetime) -> datetime:
+    """Return the instant the gate counts back from, given the start of the first interval."""
+    period = requested.request.specifier.report_back_duration
+    if requested.gate_from is None or period.is_zero:
+        return first
+    return first - (first - requested.gate_from) % period.timedelta()
+
+
 def _through_gate(
-    requested: RequestedReport, readings: tuple[Reading, ...], now: datetime
+    requested: RequestedReport, found: tuple[Series, ...], now: datetime
 ) -> RequestedReport | None:
     """Return the request with the content noted; None for a repeat after the gate.
 
     Raises:
         InvalidData: for new content after the gate (454).
     """
-    if not readings or requested.gate is None:
+    if not found or requested.gate is None:
         return requested
-    start = min(each.start for each in readings)
-    digest = _digest(readings)
+    start = _gated_from(requested, min(each.starts[0] for each in found))
+    digest = _digest(found)
     former = next((each for each in requested.taken if each.start == start), None)
     is_repeat = former is not None and digest in former.digests
     try:

@@ -6,7 +6,7 @@ the time, never stored. What a VEN was sent and what it answered is kept beside 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -61,10 +61,31 @@ class EventVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """An event with its history; ``versions`` is never empty, oldest first."""
+    """An event with its history; ``versions`` is never empty, oldest first.
+
+    Attributes:
+        near_at: When the ramp up begins; None where none is defined before the start.
+        end: The end of the active period; None for an open-ended event (r47).
+        over_at: When the event is no longer listed to anybody (r66); None for an open-ended event.
+
+    Raises:
+        InvalidValue: if one of these instants lies outside the calendar.
+    """
 
     draft: EventDraft
     versions: tuple[EventVersion, ...]
+    near_at: datetime | None = field(init=False, repr=False, compare=False)
+    end: datetime | None = field(init=False, repr=False, compare=False)
+    over_at: datetime | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out the instants once: every answer to a VEN asks for them."""
+        draft = self.draft
+        end = None if draft.duration.is_zero else draft.duration.after(draft.dtstart)
+        over_at = end if end is None or draft.startafter is None else draft.startafter.after(end)
+        object.__setattr__(self, "near_at", _near_at(draft))
+        object.__setattr__(self, "end", end)
+        object.__setattr__(self, "over_at", over_at)
 
     @property
     def event_id(self) -> str:
@@ -110,6 +131,13 @@ class EventRecord:
     def cancelled(self) -> bool:
         """Whether the newest version is a cancellation."""
         return self.versions[-1].cancelled
+
+
+def _near_at(draft: EventDraft) -> datetime | None:
+    ramp_up = draft.ramp_up
+    if ramp_up is None or ramp_up.is_zero or ramp_up.negative:
+        return None  # a negative ramp lies inside the active period
+    return replace(ramp_up, negative=True).after(draft.dtstart)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from schemas.oadr20b.model import (
 )
 from vtn_server import outbox
 from vtn_server.decision import Context, Decision, Delivery, World, ok
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.settings import Identity, VtnSettings
 from vtn_server.signing import service_infos
 from vtn_server.state import PeerIdentity, Provision, Registration, Ven, VenId
@@ -129,7 +130,7 @@ def subject(message: CreatePartyRegistration, world: World, ctx: Context) -> Ven
         InvalidId: if the venID is not one of ours (r400, r402).
         NotEnrolled: if nobody provisioned the name.
         NotTheirs: if the certificate is another VEN's.
-        DeploymentError: if there are as many VENs as there may be.
+        LimitReached: if there are as many VENs as there may be.
     """
     if message.ven_id is not None:
         ven = world.ven(message.ven_id)
@@ -142,7 +143,7 @@ def subject(message: CreatePartyRegistration, world: World, ctx: Context) -> Ven
     if not ctx.settings.open_enrolment:
         raise NotEnrolled(None, message.ven_name)
     if world.ven_count() >= ctx.settings.max_vens:
-        raise DeploymentError("this VTN takes no more VENs")
+        raise LimitReached(Limit.VENS, "this VTN takes no more VENs")
     ven_id = VenId(ctx.new_id())
     provision = Provision(ven_id=ven_id, ven_name=message.ven_name or ven_id)
     return _pinned(Ven(ven_id=ven_id, provision=provision), world, ctx)

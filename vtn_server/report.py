@@ -29,9 +29,12 @@ from schemas.oadr20b.model import (
 from schemas.oadr20b.rules.metadata import is_longer
 from vtn_server import outbox
 from vtn_server.decision import OK, Context, Decision, World, failed, ok
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.state import ReportRequestDraft, RequestedReport, Ven
 
 __all__ = [
+    "MOST_POINTS",
+    "MOST_REQUESTS",
     "cancel_report",
     "cancel_requests",
     "canceled_report",
@@ -45,6 +48,12 @@ __all__ = [
 ]
 
 _METADATA: Final = "METADATA"
+MOST_REQUESTS: Final = 1000
+"""Report requests to one VEN, those it refused among them."""
+MOST_POINTS: Final = 1000
+"""rIDs that one VEN may announce."""
+_MOST_CHARACTERS: Final = 200
+"""In an id under which readings are stored: a database's index takes some 2700 bytes for all of a key."""
 _MOST_OWED: Final = 20
 _MOST_REFUSED: Final = 20  # of a VEN, kept to be shown; the oldest go first
 
@@ -84,6 +93,7 @@ def request(ven: Ven, drafts: tuple[ReportRequestDraft, ...], ctx: Context) -> V
 
     Raises:
         InvalidId: for a specifier or rID the VEN did not announce (r300, r304).
+        LimitReached: if there are too many requests, or messages that wait.
     """
     if not drafts:
         return ven
@@ -94,8 +104,13 @@ def request(ven: Ven, drafts: tuple[ReportRequestDraft, ...], ctx: Context) -> V
         r_ids = offered.get(draft.report_specifier_id)
         if r_ids is None or not draft.r_ids or not set(draft.r_ids) <= r_ids:
             raise InvalidId(f"{ven.ven_id} does not offer {draft.r_ids} of {draft.report_specifier_id}")
+    if len(ven.requests) + len(drafts) > MOST_REQUESTS:
+        raise LimitReached(
+            Limit.REPORT_REQUESTS, f"more than {MOST_REQUESTS} report requests to {ven.ven_id}"
+        )
     made = tuple(
-        RequestedReport(request=_request_of(draft, ctx.new_id()), gate=draft.gate) for draft in drafts
+        RequestedReport(request=_request_of(draft, ctx.new_id()), gate=draft.gate, gate_from=draft.gate_from)
+        for draft in drafts
     )
     message = CreateReport(request_id=ctx.new_id(), requests=tuple(each.request for each in made))
     return outbox.enqueue(replace(ven, requests=(*ven.requests, *made)), message, ctx.new_id)
@@ -144,9 +159,12 @@ def register_report(message: RegisterReport, ven: Ven, world: World, ctx: Contex
     """Take a VEN's metadata and queue what the plan wants of it (r306).
 
     Raises:
-        InvalidData: if a specifier or an rID of one comes twice (r308).
+        InvalidData: if a specifier or an rID of one comes twice (r308), or is too long to be stored.
+        LimitReached: if it can report more than is kept of one VEN.
     """
     del world
+    if sum(len(report.descriptions) for report in message.reports) > MOST_POINTS:
+        raise LimitReached(Limit.POINTS, f"a VEN announces at most {MOST_POINTS} rIDs here")
     specifiers = [report.report_specifier_id for report in message.reports]
     if len(set(specifiers)) != len(specifiers):
         raise InvalidData("a reportSpecifierID comes twice (r308)")
@@ -154,6 +172,8 @@ def register_report(message: RegisterReport, ven: Ven, world: World, ctx: Contex
         r_ids = [each.r_id for each in report.descriptions]
         if len(set(r_ids)) != len(r_ids):
             raise InvalidData(f"an rID of {report.report_specifier_id} comes twice (r308)")
+        if max(map(len, (report.report_specifier_id, *r_ids))) > _MOST_CHARACTERS:
+            raise InvalidData(f"an id of a report has more than {_MOST_CHARACTERS} characters")
     after = outbox.drop(ven, (CreateReport, CancelReport))
     after = replace(after, metadata=message.reports, metadata_at=ctx.now, requests=())
     after = request(after, ctx.report_plan(ven.ven_id, message.reports, ctx.now), ctx)

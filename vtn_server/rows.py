@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, TypeAlias
 
-from schemas.oadr20b.model import ResourceStatus
+from schemas.oadr20b.model import ReportDescription, ReportSpecifier, Target
 from schemas.oadr20b.xmltypes import Duration
-from vtn_server.decision import SaveNonce, SaveOpt
-from vtn_server.event import over_at
+from vtn_server.blocks import moment_text
+from vtn_server.decision import Delivery, FetchedEvent, SaveDelivery, SaveNonce, SaveOpt
 from vtn_server.jsonform import JsonForm
 from vtn_server.records import EventDraft, EventOpt, EventRecord, EventVersion
-from vtn_server.state import Reading, Ven, VenId
+from vtn_server.state import Ven, VenId
 
-__all__ = ["ReadingColumns", "RowForms", "RowValues", "moment_text"]
+__all__ = ["RowForms", "RowValues", "moment_text"]
+
+_SHARED: Final = (Duration, ReportDescription, ReportSpecifier, Target)
+"""What VENs have in common."""
 
 RowValues: TypeAlias = Mapping[str, str | int | float | None]
 
 
-def moment_text(moment: datetime) -> str:
-    """Return an instant as the tables hold it; the texts sort as the instants do."""
-    return moment.astimezone(UTC).isoformat()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deliveries:
+    """The body of a row of the deliveries."""
 
-
-class ReadingColumns(Protocol):
-    """A row of the readings as it comes from the database."""
-
-    report_specifier_id: str
-    start: str
-    ven_id: str
-    r_id: str
-    report_request_id: str
-    report_name: str
-    duration: str | None
-    value: float | None
-    status: str | None
-    data_quality: str | None
-    received_at: str
+    delivery: Delivery
+    fetched: tuple[FetchedEvent, ...]
 
 
 class RowForms:
     """The converters of all tables; compiled once."""
 
     def __init__(self) -> None:
-        self._vens = JsonForm(Ven)
+        self._vens = JsonForm(Ven, _SHARED)
         self._drafts = JsonForm(EventDraft)
         self._versions = JsonForm(EventVersion)
         self._opts = JsonForm(EventOpt)
-        self._statuses = JsonForm(ResourceStatus)
+        self._deliveries = JsonForm(_Deliveries)
 
     def ven_row(self, ven: Ven) -> RowValues:
         """Return the row of an aggregate."""
@@ -60,7 +51,7 @@ class RowForms:
 
     def event_row(self, record: EventRecord) -> RowValues:
         """Return the row of an event, without its versions."""
-        over = over_at(record)
+        over = record.over_at
         return {
             "event_id": record.event_id,
             "over_at": "" if over is None else moment_text(over),
@@ -92,6 +83,18 @@ class RowForms:
         """Return an answer."""
         return SaveOpt(event_id=event_id, ven_id=VenId(ven_id), opt=self._opts.loads(body))
 
+    def delivery_row(self, write: SaveDelivery) -> RowValues:
+        """Return the row of a VEN's deliveries."""
+        body = _Deliveries(delivery=replace(write.delivery, dirty=False), fetched=write.fetched)
+        return {"ven_id": write.ven_id, "version": write.version, "body": self._deliveries.dumps(body)}
+
+    def delivery(self, ven_id: str, version: int, body: str) -> SaveDelivery:
+        """Return a VEN's deliveries."""
+        found = self._deliveries.loads(body)
+        return SaveDelivery(
+            ven_id=VenId(ven_id), version=version, delivery=found.delivery, fetched=found.fetched
+        )
+
     @staticmethod
     def nonce_row(write: SaveNonce) -> RowValues:
         """Return the row of a nonce."""
@@ -101,35 +104,3 @@ class RowForms:
     def nonce(nonce: str, signed_at: str) -> SaveNonce:
         """Return a nonce."""
         return SaveNonce(nonce=nonce, signed_at=datetime.fromisoformat(signed_at))
-
-    def reading_row(self, reading: Reading) -> RowValues:
-        """Return the row of a reading."""
-        return {
-            "report_specifier_id": reading.report_specifier_id,
-            "start": moment_text(reading.start),
-            "ven_id": reading.ven_id,
-            "r_id": reading.r_id,
-            "report_request_id": reading.report_request_id,
-            "report_name": reading.report_name,
-            "duration": None if reading.duration is None else str(reading.duration),
-            "value": reading.value,
-            "status": None if reading.status is None else self._statuses.dumps(reading.status),
-            "data_quality": reading.data_quality,
-            "received_at": moment_text(reading.received_at),
-        }
-
-    def reading(self, row: ReadingColumns) -> Reading:
-        """Return a reading."""
-        return Reading(
-            ven_id=VenId(row.ven_id),
-            report_request_id=row.report_request_id,
-            report_specifier_id=row.report_specifier_id,
-            report_name=row.report_name,
-            r_id=row.r_id,
-            start=datetime.fromisoformat(row.start),
-            duration=None if row.duration is None else Duration.parse(row.duration),
-            value=row.value,
-            status=None if row.status is None else self._statuses.loads(row.status),
-            data_quality=row.data_quality,
-            received_at=datetime.fromisoformat(row.received_at),
-        )

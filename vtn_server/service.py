@@ -2,9 +2,9 @@
 
 Rules:
 
-1. The aggregates in memory are the truth while the process runs; the store is the truth at the start.
-2. Requests of one VEN are decided one after another: a lock per VEN, held until the commit of the decision.
-   A decision without writes, such as an empty poll, neither waits nor touches the store.
+1. Decisions are made, committed and made again by the rules of :mod:`.books`: one VEN's one after another,
+   each on the newest state of all processes that share the store, except that an empty poll may be late.
+2. A decision without writes, such as an empty poll, neither waits nor touches the store.
 3. A reply leaves only after its writes are durable. If a commit fails, memory and store may differ, so the
    service answers 503 from then on; a new start reloads.
 4. Any bytes get a status; nothing raises.
@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from certs.envelope import Opened
 from certs.xmldsig import Signer
@@ -30,15 +31,18 @@ from schemas.oadr20b.errors import (
     InvalidId,
     NotRecognised,
     NotRegistered,
+    NotSigned,
     SecurityError,
     WireError,
 )
 from schemas.oadr20b.model import AnyMessage, CreatePartyRegistration
-from vtn_server import distribute
 from vtn_server.after_reply import settled
-from vtn_server.decision import OK, Context, Decision, Distribution, Reply, SaveVen, Write, audience_of
+from vtn_server.books import NEW_VENS, Books, Doubtful, Heard
+from vtn_server.decision import OK, Context, Decision, Distribution, Reply, SharedWrite
 from vtn_server.dispatch import Needs, Row, row_of
 from vtn_server.exchange import Exchange
+from vtn_server.levels import watch_memory
+from vtn_server.limits import Limit, LimitReached
 from vtn_server.mail import Mail, wall_time
 from vtn_server.refusal_log import log_code, log_refusal
 from vtn_server.registration import authorise, identified, subject
@@ -46,16 +50,14 @@ from vtn_server.replies import Refusal, ven_id_of
 from vtn_server.rulewatch import watched
 from vtn_server.settings import ReportPlan, VtnSettings, no_reports
 from vtn_server.signing import check_signed
-from vtn_server.state import PeerIdentity, Ven, VenId
+from vtn_server.state import PeerIdentity, Ven
 from vtn_server.stats import Stats, Tally
-from vtn_server.store import Store, StoreError, StoreFailed
+from vtn_server.store import Store, StoreBusy, StoreConflict, StoreError
 from vtn_server.world import Memory
 
 __all__ = ["Exchange", "Reply", "VtnService"]
 
 _LOG: Final = logging.getLogger(__name__)
-_NEW_VENS: Final = ""
-"""The key of the lock under which VENs come into being."""
 
 
 class VtnService:
@@ -94,12 +96,9 @@ class VtnService:
         self._report_plan: Final = report_plan
         self.mail: Final = Mail(settings, store, now=now, new_id=new_id, signer=signer, wall=wall)
         self._tally: Final = Tally()
+        watch_memory(self._tally, settings, memory)
         self._on_exchange: Final = watched(settings.check_rules, self._tally.rule_violations, on_exchange)
-        self._locks: Final[dict[str, asyncio.Lock]] = {}
-        self._settling: Final[set[asyncio.Task[Sequence[Write]]]] = set()
-        self._broken = False
-        self.on_work: Callable[[VenId], None] | None = None
-        """Told after each commit, and after the reply, whose VENs may have something to get."""
+        self.books: Final = Books(store, memory, now)
 
     @classmethod
     async def start(
@@ -116,11 +115,12 @@ class VtnService:
     ) -> VtnService:
         """Return a VTN that goes on where its store says it stopped."""
         present = now()
-        memory = Memory(await store.load(settings.over_by(present)), present)
-        return cls(
+        sharing = store.sharing
+        line = None if sharing is None else await sharing.open_line()  # before what it tells of is loaded
+        service = cls(
             settings,
             store,
-            memory,
+            Memory(await store.load(settings.over_by(present)), present),
             now=now,
             new_id=new_id,
             report_plan=report_plan,
@@ -128,11 +128,26 @@ class VtnService:
             signer=signer,
             wall=wall,
         )
+        if sharing is not None and line is not None:
+            service.books.follow(sharing, line, settings)
+        return service
 
     @property
     def is_broken(self) -> bool:
         """Whether a commit has failed; the process should end and start anew."""
-        return self._broken
+        return self.books.is_broken
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this process has heard of the others on its store lately; without others it always has."""
+        return self.books.follower is None or self.books.follower.is_current
+
+    def alone(
+        self, duties: Callable[[], AbstractAsyncContextManager[None]]
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold duties that one process at a time has, of all that share the store."""
+        follower = self.books.follower
+        return duties() if follower is None else follower.leading(duties)
 
     def stats(self) -> Stats:
         """Return the counters."""
@@ -146,10 +161,23 @@ class VtnService:
         """Count a connection the transport refused or cut off."""
         self._tally.closed[why] += 1
 
+    def count_limit(self, limit: Limit) -> None:
+        """Count that a bound was reached, which refused somebody something."""
+        self._tally.reached[limit] += 1
+
+    def watch(
+        self,
+        limit: Limit,
+        most: int,
+        now: Callable[[], int] | None,
+        reached: Callable[[], int] | None = None,
+    ) -> None:
+        """Show a bound among the counters; see :meth:`vtn_server.stats.Tally.watch`."""
+        self._tally.watch(limit, most, now, reached)
+
     async def close(self) -> None:
         """Finish what is under way; the store stays open, it belongs to whoever made it."""
-        while self._settling:
-            await asyncio.gather(*self._settling, return_exceptions=True)
+        await self.books.close()
 
     # --- requests ------------------------------------------------------------------------------------------
 
@@ -157,7 +185,9 @@ class VtnService:
         """Return the HTTP status and the body that answer a request."""
         self._tally.bytes_in += len(body)
         message: AnyMessage | None = None
-        if self._broken:
+        if self.books.follower is not None:  # a name that no other process gives
+            peer = replace(peer, connection=f"{self.books.follower.origin} {peer.connection}")
+        if self.is_broken or not self.is_current:
             status, reply = 503, b""
         else:
             try:
@@ -173,6 +203,9 @@ class VtnService:
             except SecurityError as err:
                 _LOG.warning("refused a message from %s: %s", peer.fingerprint, err)
                 status, reply = err.http_status, b""
+            except StoreBusy as err:
+                _LOG.warning("not now: %s", err)
+                status, reply = 503, b""
             except StoreError:
                 _LOG.exception("the store failed; this VTN serves nothing more")
                 status, reply = 503, b""
@@ -198,8 +231,10 @@ class VtnService:
         """Return the message in a body; see :meth:`vtn_server.mail.Mail.open` for the errors."""
         try:
             return await self.mail.open(body, peer)
-        except StoreError:
-            self._broken = True
+        except StoreError as err:
+            if isinstance(err, StoreConflict) and self.books.follower is not None:
+                raise StoreBusy(str(err)) from err
+            self.books.is_broken = True
             raise
 
     def _unexpected(self) -> bytes:
@@ -222,6 +257,8 @@ class VtnService:
             log_code(code, reply, message, peer)
         except ApplicationError as err:
             log_refusal(err, message, peer)
+            if isinstance(err, LimitReached):
+                self.count_limit(err.limit)
             refusal = Refusal(error=err, vtn_id=self.settings.vtn_id, fresh_id=self._new_id())
             reply, code = row.refusal(message, refusal), err.code
         if code != OK:
@@ -257,19 +294,50 @@ class VtnService:
             raise NotRecognised(f"{type(message).__name__} is what a VTN sends")
         if row.needs is Needs.NOBODY:
             return row.handler(message, None, self.memory, ctx)
-        key, lock = await self._lock_for(message)
-        settling: asyncio.Task[Sequence[Write]] | None = None
+        if self.books.follower is None:
+            return await self._decide(message, row, ctx, certain=True)
+        tries = self.books.tries()
+        while True:
+            try:
+                return await self._decide(message, row, ctx, certain=tries.certain)
+            except (ApplicationError, NotSigned):
+                if tries.certain:
+                    raise
+                await tries.doubt()
+            except Doubtful:
+                await tries.doubt()
+            except StoreConflict as err:
+                await tries.conflict(err)
+            ctx = replace(ctx, now=self.now())
+
+    async def _decide(
+        self, message: AnyMessage, row: Row[AnyMessage], ctx: Context, *, certain: bool
+    ) -> Decision:
+        """Decide once under the VEN's lock, and return when the decision is durable.
+
+        Raises:
+            Doubtful: if it has to be made again once everything is certain.
+            StoreConflict: if another process was faster.
+        """
+        keys = await self._lock_for(message)
+        settling: asyncio.Task[Sequence[SharedWrite]] | None = None
+        this: Heard | None = None
         try:
             ven = self._sender(message, row.needs, ctx)
-            decision = row.handler(message, ven, self.memory, ctx)
-            settling = self._settle(decision, ven, lock)
+            this = self.books.hear(ven.ven_id, ctx.peer.connection)
+            decision = row.handler(message, ven, self.memory, ctx)  # type: ignore[misc]  # there is one
+            settling = self.books.settle(message, decision, ven, this, keys, certain=certain)
+        except BaseException:
+            if this is not None:
+                self.books.unhear(ven.ven_id, this)
+            raise
         finally:
             if settling is None:
-                lock.release()
+                self.books.unlock(*keys)
         if settling is not None:
-            await settled(settling, self._tell)
+            await settled(settling, self.books.tell)
         for notice in decision.notices:
-            _LOG.info("%s: %s", key, notice, extra={"ven_id": key})
+            _LOG.info("%s: %s", ven.ven_id, notice, extra={"ven_id": ven.ven_id})
         return decision
 
     def context(self, peer: PeerIdentity, *, signed: bool = False) -> Context:
@@ -285,32 +353,26 @@ class VtnService:
 
     # --- who asks ------------------------------------------------------------------------------------------
 
-    def _key_of(self, message: AnyMessage) -> str:
+    def _keys_of(self, message: AnyMessage) -> tuple[str, ...]:
+        """Return the locks under which a message is decided on."""
         ven_id = ven_id_of(message)
+        registers = isinstance(message, CreatePartyRegistration)
         if ven_id is None and isinstance(message, CreatePartyRegistration) and message.ven_name:
             ven = self.memory.ven_named(message.ven_name)
             ven_id = None if ven is None else ven.ven_id
-        return ven_id if ven_id is not None and self.memory.ven(ven_id) is not None else _NEW_VENS
+        if ven_id is None or self.memory.ven(ven_id) is None:
+            return (NEW_VENS,)
+        # whoever registers may come by a certificate, which must be nobody's in any process
+        pins = registers and self.settings.open_enrolment and self.books.follower is not None
+        return (NEW_VENS, ven_id) if pins else (ven_id,)
 
-    async def _lock_for(self, message: AnyMessage) -> tuple[str, asyncio.Lock]:
+    async def _lock_for(self, message: AnyMessage) -> tuple[str, ...]:
         while True:
-            key = self._key_of(message)
-            lock = await self.lock(key)
-            if key == self._key_of(message):
-                return key, lock
-            lock.release()
-
-    async def lock(self, key: str) -> asyncio.Lock:
-        """Return the lock of a VEN, taken."""
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        await lock.acquire()
-        return lock
-
-    def unlock(self, key: str) -> None:
-        """Let the lock of a VEN go."""
-        self._locks[key].release()
+            keys = self._keys_of(message)
+            await self.books.lock(*keys)
+            if keys == self._keys_of(message):
+                return keys
+            self.books.unlock(*keys)
 
     def _sender(self, message: AnyMessage, needs: Needs, ctx: Context) -> Ven:
         """Return the VEN a message comes from.
@@ -335,65 +397,4 @@ class VtnService:
         check_signed(ven, signed=ctx.signed, settings=self.settings)
         if needs is Needs.REGISTERED and ven.registration is None:
             raise NotRegistered(f"{ven.ven_id} is not registered")
-        delivery = self.memory.delivery(ven.ven_id)
-        after = distribute.heard(delivery, ctx.peer.connection)
-        if after is not delivery:
-            self.memory.set_delivery(ven.ven_id, after)
         return ven
-
-    # --- durability ----------------------------------------------------------------------------------------
-
-    def _settle(
-        self, decision: Decision, ven: Ven, lock: asyncio.Lock
-    ) -> asyncio.Task[Sequence[Write]] | None:
-        """Apply a decision; return the task that commits it and then frees the lock, if it has writes."""
-        changed = decision.ven
-        writes = decision.writes
-        if changed is not None and changed is not ven:
-            writes = (SaveVen(ven=replace(changed, version=ven.version + 1)), *writes)
-            self.memory.reserve(changed)
-        if decision.delivery is not None:
-            self.memory.set_delivery(ven.ven_id, decision.delivery)  # at once: an event may change meanwhile
-        if isinstance(decision.reply, Distribution):
-            self.memory.note_fetched(ven.ven_id, decision.reply, self.now())
-        if not writes:
-            return None
-
-        async def settle() -> Sequence[Write]:
-            try:
-                return await self._commit(writes)
-            finally:
-                lock.release()
-
-        return self._spawn(settle())
-
-    def _spawn(self, work: Coroutine[Any, Any, Sequence[Write]]) -> asyncio.Task[Sequence[Write]]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-        return task
-
-    async def _commit(self, writes: Sequence[Write]) -> Sequence[Write]:
-        if self._broken:
-            raise StoreFailed("an earlier commit failed")
-        try:
-            await self.store.commit(writes)
-        except StoreError:
-            self._broken = True
-            raise
-        self.memory.apply(writes)
-        return writes
-
-    def _tell(self, writes: Sequence[Write]) -> None:
-        if self.on_work is not None:
-            for ven_id in audience_of(writes):
-                self.on_work(ven_id)
-
-    async def write(self, writes: Sequence[Write]) -> None:
-        """Commit and apply writes an operator asks for; never half done, even if the caller is cancelled."""
-
-        async def work() -> Sequence[Write]:
-            self._tell(await self._commit(writes))
-            return writes
-
-        await asyncio.shield(self._spawn(work()))

@@ -17,7 +17,7 @@ from schemas.oadr20b.xmltypes import Duration
 from vtn_server.push_targets import PushTargets
 from vtn_server.state import ReportRequestDraft, VenId
 
-__all__ = ["Identity", "ReportPlan", "VtnSettings", "no_reports"]
+__all__ = ["FollowLimits", "Identity", "ReportPlan", "VtnSettings", "no_reports"]
 
 ReportPlan: TypeAlias = Callable[[VenId, tuple[Report, ...], datetime], tuple[ReportRequestDraft, ...]]
 """Which reports to ask of a VEN that has just announced its metadata. Must be pure."""
@@ -43,6 +43,30 @@ def no_reports(ven_id: VenId, metadata: tuple[Report, ...], now: datetime) -> tu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FollowLimits:
+    """How long what may take where several processes share the store; see :mod:`vtn_server.catchup`.
+
+    Attributes:
+        beat_s: Between two notes to itself.
+        deaf_s: Without hearing itself, until the line counts as lost.
+        stale_s: Without having caught up, until nothing is answered any more.
+        patience_s: How long a request may wait for the others.
+        pause_s: Before a new line is tried for.
+        push_delay_s: Before work of another process's commit is told of: its reply shall be out first.
+    """
+
+    beat_s: float = 1.0
+    deaf_s: float = 3.0
+    stale_s: float = 10.0
+    patience_s: float = 5.0
+    pause_s: float = 0.5
+    push_delay_s: float = 0.1
+
+
+_USUAL_FOLLOW: Final = FollowLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VtnSettings:
     """The values a VTN is composed with.
 
@@ -65,6 +89,9 @@ class VtnSettings:
         idle_timeout_s: How long a connection may stay without a complete request head.
         connection_limits: How many connections there may be, and how slow they may be.
         max_requests: How many requests are served at once; more are answered 503 with Retry-After.
+        max_bytes_at_once: How many bytes of bodies may be coming at once, those that come with their heads
+            apart; more are answered likewise.
+        max_events: How many events that are not over there may be.
         validate_outgoing: Whether every reply is checked against the official schema before it leaves.
         accept_bare_root: Whether a message without oadrPayload around it is taken (G4).
         wrong_method_status: The HTTP status of any method but POST; some peers expect 405 (G12).
@@ -73,7 +100,9 @@ class VtnSettings:
         identity: What proves which VEN a peer is; plain HTTP has to be asked for.
         signatures: What is done about XML signatures; see :mod:`vtn_server.signing`.
         signature_window: How far the time stamp of a signature may be from now, in both directions.
-        keep_completed: How long an event that is over stays in memory; it stays in the store for ever.
+        follow: How long what may take where several processes share the store.
+        keep_completed: How long an event that is over stays in memory; it stays in the store until the
+            retention deletes it.
     """
 
     vtn_id: str
@@ -92,6 +121,8 @@ class VtnSettings:
     idle_timeout_s: float = 75.0
     connection_limits: ConnectionLimits = _USUAL_CONNECTIONS
     max_requests: int = 1000
+    max_bytes_at_once: int = 64_000_000
+    max_events: int = 50_000
     validate_outgoing: bool = False
     accept_bare_root: bool = False
     wrong_method_status: int = 501
@@ -100,6 +131,7 @@ class VtnSettings:
     signatures: SignaturePolicy = SignaturePolicy.OFF
     signature_window: timedelta = DEFAULT_WINDOW
     keep_completed: timedelta = timedelta(days=2)
+    follow: FollowLimits = _USUAL_FOLLOW
 
     @property
     def resend_after(self) -> timedelta:

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, delete, tuple_
+from sqlalchemy import Connection, delete
 from sqlmodel import col, select
 
-from vtn_server.rows import moment_text
+from vtn_server.blocks import hour_of, moment_text
 from vtn_server.store import Pruned
-from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow
+from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingBlockRow
 
 __all__ = ["STEPS", "Step", "forget_nonces"]
 
 Step: TypeAlias = Callable[[Connection, datetime | None, datetime | None], Pruned]
 
-_READINGS: Final = 2000
+_BLOCKS: Final = 1000
 _EVENTS: Final = 200
 _NONCES: Final = 2000
 
@@ -25,27 +25,26 @@ _NONCES: Final = 2000
 def _readings(
     connection: Connection, readings_before: datetime | None, events_before: datetime | None
 ) -> Pruned:
-    """Delete a portion of the readings that start before an instant."""
+    """Delete a portion of the readings of the hours before an instant's.
+
+    An hour goes as a whole: were a correction deleted before what it corrects, the wrong value would be back.
+    """
     del events_before
     if readings_before is None:
         return Pruned()
-    limit = moment_text(readings_before)
-    specifiers = connection.execute(select(ReadingRow.report_specifier_id).distinct()).scalars().all()
-    key = tuple_(
-        col(ReadingRow.report_specifier_id),
-        col(ReadingRow.start),
-        col(ReadingRow.ven_id),
-        col(ReadingRow.r_id),
-    )
+    limit = moment_text(hour_of(readings_before))
+    specifiers = connection.execute(select(ReadingBlockRow.report_specifier_id).distinct()).scalars().all()
     for specifier in specifiers:  # so that the key's index finds them
-        old = (
-            select(ReadingRow.report_specifier_id, ReadingRow.start, ReadingRow.ven_id, ReadingRow.r_id)
-            .where(ReadingRow.report_specifier_id == specifier, ReadingRow.start < limit)
-            .limit(_READINGS)
+        old = select(ReadingBlockRow.seq, ReadingBlockRow.count).where(
+            ReadingBlockRow.report_specifier_id == specifier,
+            ReadingBlockRow.start < limit,
+            ReadingBlockRow.last < limit,
         )
-        done = connection.execute(delete(ReadingRow).where(key.in_(old)))
-        if done.rowcount:
-            return Pruned(readings=done.rowcount)
+        found = connection.execute(old.limit(_BLOCKS)).all()
+        if found:
+            gone = [seq for seq, _ in found]
+            connection.execute(delete(ReadingBlockRow).where(col(ReadingBlockRow.seq).in_(gone)))
+            return Pruned(readings=sum(count for _, count in found))
     return Pruned()
 
 

@@ -17,16 +17,18 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from vtn_server import sqlprune, sqlread
+from vtn_server import dialects, sqlprune, sqlread
 from vtn_server.commits import Batch, GroupCommit
 from vtn_server.database import Database
-from vtn_server.decision import SaveNonce, SaveOpt, Write
+from vtn_server.decision import SaveNonce, SaveOpt, SharedWrite
 from vtn_server.jsonform import NotStorable
 from vtn_server.records import EventRecord
 from vtn_server.rows import RowForms
+from vtn_server.sqlreadings import readings_between
+from vtn_server.sqlsharing import SqlSharing
 from vtn_server.sqlwrite import write_all
 from vtn_server.state import Reading, VenId
-from vtn_server.store import Pruned, Snapshot, Store, StoreFailed, StoreUnavailable
+from vtn_server.store import Pruned, Sharing, Snapshot, Store, StoreConflict, StoreFailed, StoreUnavailable
 
 __all__ = ["SqlStore", "open_store"]
 
@@ -61,13 +63,21 @@ class SqlStore:
         self._group = GroupCommit(self._write, self._writer)
         self._forms = RowForms()
         self._remembering: set[str] = set()
+        self._sharing = (
+            SqlSharing(self._database, self._forms, self._ask) if self._database.is_shared else None
+        )
 
     @property
     def commits(self) -> int:
         """The number of transactions written so far."""
         return self._group.commits
 
-    async def commit(self, writes: Sequence[Write]) -> None:
+    @property
+    def sharing(self) -> Sharing | None:
+        """What it takes to share the store with other processes: on PostgreSQL."""
+        return self._sharing
+
+    async def commit(self, writes: Sequence[SharedWrite]) -> None:
         """Return when the writes are durable; see :class:`vtn_server.store.Store`."""
         await self._group.commit(writes)
 
@@ -86,11 +96,13 @@ class SqlStore:
         """Delete old nonces; see :class:`vtn_server.store.Store`."""
         more = True
         while more:  # in portions, so that commits get their turn in between
-            more = await self._delete(partial(sqlprune.forget_nonces, signed_before))
+            more = await self._delete(partial(sqlprune.forget_nonces, signed_before), False)
 
     async def close(self) -> None:
         """Finish what is under way and let go of the database."""
         await self._group.drain()
+        if self._sharing is not None:
+            await self._sharing.close()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -100,12 +112,15 @@ class SqlStore:
 
     # --- writing, in the writer's thread -------------------------------------------------------------------
 
-    def _write(self, writes: Batch) -> frozenset[str]:
+    def _write(self, batches: Sequence[Batch]) -> Sequence[frozenset[str] | StoreConflict]:
         try:
+            if self._sharing is not None:
+                return self._sharing.write(batches)
             with self._database.engine.begin() as connection:
-                return write_all(connection, self._forms, writes)
+                known = write_all(connection, self._forms, [each for some in batches for each in some])
         except (SQLAlchemyError, NotStorable) as err:
             raise StoreFailed(f"commit failed: {err}") from err
+        return [known] * len(batches)
 
     async def prune(self, *, readings_before: datetime | None, events_before: datetime | None) -> Pruned:
         """Delete what is old; see :class:`vtn_server.store.Store`."""
@@ -113,17 +128,18 @@ class SqlStore:
         for step in sqlprune.STEPS:
             more = True
             while more:  # in portions, so that commits get their turn in between
-                some = await self._delete(partial(_pruned, step, readings_before, events_before))
+                some = await self._delete(partial(_pruned, step, readings_before, events_before), Pruned())
                 gone, more = gone + some, some != Pruned()
         return gone
 
-    async def _delete(self, step: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._deleted, step)
+    async def _delete(self, step: Callable[[Connection], T], nothing: T) -> T:
+        """Return what a step has deleted; nothing, where another process is about it."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._deleted, step, nothing)
 
-    def _deleted(self, step: Callable[[Connection], T]) -> T:
+    def _deleted(self, step: Callable[[Connection], T], nothing: T) -> T:
         try:
             with self._database.engine.begin() as connection:
-                return step(connection)
+                return step(connection) if dialects.is_alone(connection) else nothing
         except SQLAlchemyError as err:
             raise StoreUnavailable(f"not pruned: {err}") from err
 
@@ -166,9 +182,7 @@ class SqlStore:
     ) -> tuple[Reading, ...]:
         """Return the readings that start in [start, end), sorted by start, VEN and rID."""
         return await self._ask(
-            lambda connection: sqlread.readings_between(
-                connection, self._forms, report_specifier_id, start, end, ven_id
-            )
+            lambda connection: readings_between(connection, report_specifier_id, start, end, ven_id)
         )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Executable, bindparam, insert, update
 from sqlmodel import col
 
-from vtn_server.decision import AddReadings, SaveEvent, SaveNonce, SaveOpt, SaveVen, Write
-from vtn_server.dialects import insert_and_tell, insert_unless_there, upsert
+from vtn_server.blocks import block_rows
+from vtn_server.decision import AddReadings, SaveEvent, SaveNonce, SaveOpt, SaveVen, SharedWrite
+from vtn_server.dialects import insert_and_tell, insert_unless_there, replace_by, upsert
 from vtn_server.rows import RowForms, RowValues
 from vtn_server.store import StoreConflict
-from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingRow, VenRow
+from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingBlockRow, VenRow
 
 __all__ = ["write_all"]
 
@@ -27,7 +28,9 @@ _NEXT_EVENT = (
 )
 
 
-def write_all(connection: Connection, forms: RowForms, writes: Sequence[Write | SaveNonce]) -> frozenset[str]:
+def write_all(
+    connection: Connection, forms: RowForms, writes: Sequence[SharedWrite | SaveNonce]
+) -> frozenset[str]:
     """Write everything, each kind of row at once; return the nonces that were there already.
 
     An aggregate is written only over the version before it; of a new one there must be none. No nonce may
@@ -55,9 +58,9 @@ def write_all(connection: Connection, forms: RowForms, writes: Sequence[Write | 
 
     opts = [forms.opt_row(each) for each in writes if isinstance(each, SaveOpt)]
     _execute(connection, upsert(connection, EventOptRow), opts)
-    added = (each.readings for each in writes if isinstance(each, AddReadings))
-    readings = [forms.reading_row(each) for some in added for each in some]
-    _execute(connection, upsert(connection, ReadingRow), readings)
+    added = [series for each in writes if isinstance(each, AddReadings) for series in each.series]
+    blocks = [row for each in added for row in block_rows(each)]
+    _execute(connection, replace_by(connection, ReadingBlockRow, ReadingBlockRow.KEY), blocks)
     return known
 
 

@@ -121,6 +121,8 @@ class ReportRequestDraft:
         duration: Length of the reportInterval; zero is for ever.
         gate: A report whose first interval starts at t is taken until t - gate. Later, new content is
             refused (454); a repeat of content that was taken is answered 200 at any time.
+        gate_from: Reports belong to periods of reportBackDuration, counted from this instant, and t is the
+            start of the period: who leaves out its first intervals has no later gate. None: t is what it is.
     """
 
     report_specifier_id: str
@@ -130,6 +132,7 @@ class ReportRequestDraft:
     start: datetime
     duration: Duration = _FOR_EVER
     gate: timedelta | None = None
+    gate_from: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,7 @@ class RequestedReport:
 
     request: ReportRequest
     gate: timedelta | None = None
+    gate_from: datetime | None = None
     acknowledged: bool = False
     cancelled: bool = False
     taken: tuple[Taken, ...] = ()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.oadr20b.model import AnyMessage, CreatedEvent
+from vtn_server.limits import Level, Limit
 
 __all__ = ["Counts", "Stats", "Tally"]
 
+_Read = Callable[[], int]
 Counts = tuple[tuple[str, int], ...]
 """Names with their counts, sorted by name."""
 
@@ -25,6 +28,7 @@ class Stats:
         http_errors: HTTP statuses other than 200.
         closed: Connections that were refused or cut off, by reason; see :mod:`certs.connections`.
         rule_violations: Breaches of the profile's rules by number, where the settings want them checked.
+        levels: What is bounded, and how full it is.
     """
 
     messages_in: Counts = ()
@@ -37,6 +41,7 @@ class Stats:
     bytes_in: int = 0
     bytes_out: int = 0
     commits: int = 0
+    levels: tuple[Level, ...] = ()
 
     @property
     def messages(self) -> int:
@@ -62,6 +67,19 @@ class Tally:
         self.rule_violations: Counter[str] = Counter()
         self.bytes_in = 0
         self.bytes_out = 0
+        self.reached: Counter[Limit] = Counter()
+        self._gauges: dict[Limit, tuple[int, _Read | None, _Read | None]] = {}
+
+    def watch(self, limit: Limit, most: int, now: _Read | None, reached: _Read | None = None) -> None:
+        """Show from now on how full something is.
+
+        Args:
+            limit: What.
+            most: Its bound.
+            now: Returns how much is taken; None where the bound is one for each VEN.
+            reached: Returns how often the bound was reached, if that is not counted in ``reached`` here.
+        """
+        self._gauges[limit] = (most, now, reached)
 
     def count_answers(self, message: AnyMessage) -> None:
         """Count the errors that a VEN answers to us."""
@@ -86,6 +104,15 @@ class Tally:
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             commits=commits,
+            levels=tuple(
+                Level(
+                    limit=limit,
+                    now=None if now is None else now(),
+                    most=most,
+                    reached=self.reached[limit] if reached is None else reached(),
+                )
+                for limit, (most, now, reached) in self._gauges.items()
+            ),
         )
 
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from vtn_server.decision import SaveOpt, Write
+from vtn_server.decision import SaveDelivery, SaveOpt, SharedWrite
 from vtn_server.records import EventRecord
 from vtn_server.state import Reading, Ven, VenId
 
 __all__ = [
     "BadStoreUrl",
+    "Line",
+    "LineLost",
+    "Note",
     "Pruned",
+    "Sharing",
     "Snapshot",
     "Store",
+    "StoreBusy",
+    "StoreClosed",
     "StoreConflict",
     "StoreError",
     "StoreFailed",
     "StoreInUse",
     "StoreUnavailable",
     "UnknownSchema",
+    "Versions",
 ]
 
 
@@ -34,7 +41,22 @@ class StoreFailed(StoreError):
 
 
 class StoreConflict(StoreFailed):
-    """Somebody else has stored a newer version of an aggregate."""
+    """Somebody else has stored a newer version of an aggregate; nothing of the commit was written.
+
+    In a store that is shared this is no failure: catch up with the others and decide again.
+    """
+
+
+class StoreBusy(StoreError):
+    """Others were faster again and again, or could not be caught up with in time; nothing was written."""
+
+
+class LineLost(StoreError):
+    """What other processes write is not heard of any more; whatever is in memory may be outdated."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed, by this process."""
 
 
 class UnknownSchema(StoreError):
@@ -81,11 +103,123 @@ class Snapshot:
     Attributes:
         events: Those that are not over, or were over only lately.
         opts: The answers to those events.
+        deliveries: How far VENs are with their events; of a store that is shared.
+        identities: The number of the newest :class:`~vtn_server.decision.SaveIdentity`; likewise.
     """
 
     vens: tuple[Ven, ...]
     events: tuple[EventRecord, ...]
     opts: tuple[SaveOpt, ...]
+    deliveries: tuple[SaveDelivery, ...] = ()
+    identities: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """The versions of all that is stored, by id.
+
+    Attributes:
+        events: Of those that are not long over, the newest modificationNumber.
+        identities: As in :class:`Snapshot`.
+    """
+
+    vens: tuple[tuple[str, int], ...]
+    events: tuple[tuple[str, int], ...]
+    deliveries: tuple[tuple[str, int], ...]
+    identities: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a process says to all of them with a commit: what it has changed.
+
+    Attributes:
+        origin: The process.
+        vens: Aggregates by venID.
+        events: By eventID.
+        opts: Pairs of eventID and venID; the aggregate of each of these VENs is among ``vens``.
+        deliveries: By venID.
+        identities: The number of the newest change; 0 if there is none.
+        ping: Not 0 where somebody only wants to hear itself.
+    """
+
+    origin: str
+    vens: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()
+    opts: frozenset[tuple[str, str]] = frozenset()
+    deliveries: frozenset[str] = frozenset()
+    identities: int = 0
+    ping: int = 0
+
+
+class Line(Protocol):
+    """One process's connection to the others. What raises LineLost has to be closed."""
+
+    def notes(self) -> AsyncIterator[Note]:
+        """Yield the notes of all commits since the line was opened, in the order of the commits.
+
+        Raises:
+            LineLost: when it is.
+        """
+        ...
+
+    async def ping(self, number: int) -> None:
+        """Send a note that comes back behind the notes of all commits before.
+
+        Raises:
+            LineLost: if the line is.
+        """
+        ...
+
+    async def lead(self) -> bool:
+        """Return whether this process leads: one of all at a time, for as long as its line lives.
+
+        Raises:
+            LineLost: if the line is.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let it go."""
+        ...
+
+
+class Sharing(Protocol):
+    """What a store offers whose data several processes change at the same time.
+
+    A commit there may hold any :data:`~vtn_server.decision.SharedWrite`, raises StoreConflict on its own,
+    whatever shares its transaction, and tells all processes what it has changed.
+    """
+
+    @property
+    def origin(self) -> str:
+        """A name of this process that no other has."""
+        ...
+
+    async def open_line(self) -> Line:
+        """Return a line on which every commit is told of that ends from now on.
+
+        Raises:
+            LineLost: if there is none to be had.
+            StoreClosed: if there never will be.
+        """
+        ...
+
+    async def changed(self, note: Note) -> Snapshot:
+        """Return what a note names, all of one instant that is not before the note.
+
+        Raises:
+            StoreUnavailable: if it cannot be read.
+        """
+        ...
+
+    async def versions(self, over_after: datetime) -> Versions:
+        """Return the versions of what there is.
+
+        Raises:
+            StoreUnavailable: if they cannot be read.
+        """
+        ...
 
 
 class Store(Protocol):
@@ -96,15 +230,21 @@ class Store(Protocol):
         """The number of transactions written so far."""
         ...
 
+    @property
+    def sharing(self) -> Sharing | None:
+        """What it takes to share the store with other processes; None where there are none."""
+        ...
+
     async def load(self, over_after: datetime) -> Snapshot:
         """Return the state, without the events that were over by ``over_after``."""
         ...
 
-    async def commit(self, writes: Sequence[Write]) -> None:
+    async def commit(self, writes: Sequence[SharedWrite]) -> None:
         """Return when the writes are durable, all of them.
 
         Raises:
             StoreFailed: if they are not; none of them is.
+            StoreConflict: if that is because somebody else was faster.
         """
         ...
 
@@ -149,6 +289,7 @@ class Store(Protocol):
     async def prune(self, *, readings_before: datetime | None, events_before: datetime | None) -> Pruned:
         """Delete readings that start before an instant, and events that were over by one.
 
+        Readings of an hour may go together, when all of the hour is old.
         Never deleted: VENs, and events that are not over with their answers. None deletes nothing.
         Commits may go on meanwhile.
         """

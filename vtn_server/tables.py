@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from sqlalchemy import Dialect, String
+from sqlalchemy import BigInteger, Dialect, Integer, String, UniqueConstraint
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
 __all__ = [
     "Base",
+    "DeliveryRow",
     "EventOptRow",
     "EventRow",
     "EventVersionRow",
+    "IdentityRow",
     "KeyText",
     "NonceRow",
-    "ReadingRow",
+    "ReadingBlockRow",
     "VenRow",
 ]
 
@@ -41,7 +43,7 @@ class Base(SQLModel, registry=registry()):
 
 
 class VenRow(Base, table=True):
-    """A VEN's aggregate; a commit is conditional on ``version``."""
+    """A VEN's aggregate; a commit is conditional on ``version``, which may be ahead of the body's."""
 
     __tablename__: ClassVar[str] = "vens"
     ven_id: str = Field(primary_key=True, sa_type=KeyText)
@@ -89,18 +91,46 @@ class NonceRow(Base, table=True):
     signed_at: str = Field(index=True, sa_type=KeyText)
 
 
-class ReadingRow(Base, table=True):
-    """One value of a report; the latest content for its key."""
+class ReadingBlockRow(Base, table=True):
+    """Readings of one VEN and rID that start within an hour of the clock; see :mod:`vtn_server.blocks`.
 
-    __tablename__: ClassVar[str] = "readings"
-    report_specifier_id: str = Field(primary_key=True, sa_type=KeyText)
-    start: str = Field(primary_key=True, sa_type=KeyText)
-    ven_id: str = Field(primary_key=True, sa_type=KeyText)
-    r_id: str = Field(primary_key=True, sa_type=KeyText)
+    ``start`` and ``last`` are the first and the last start, ``layout`` says which others there are. Where
+    rows overlap, the one with the higher ``seq`` counts.
+    """
+
+    __tablename__: ClassVar[str] = "reading_blocks"
+    KEY: ClassVar[tuple[str, ...]] = ("report_specifier_id", "start", "last", "ven_id", "r_id", "layout")
+    __table_args__: ClassVar[tuple[UniqueConstraint]] = (UniqueConstraint(*KEY, name="uq_reading_blocks"),)
+    seq: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))
+    report_specifier_id: str = Field(sa_type=KeyText)
+    start: str = Field(sa_type=KeyText)
+    last: str = Field(sa_type=KeyText)
+    ven_id: str = Field(sa_type=KeyText)
+    r_id: str = Field(sa_type=KeyText)
+    layout: str = Field(sa_type=KeyText)
+    count: int
     report_request_id: str
     report_name: str
-    duration: str | None
-    value: float | None
-    status: str | None
-    data_quality: str | None
     received_at: str
+    body: str
+
+
+class DeliveryRow(Base, table=True):
+    """How far a VEN is with its events; on PostgreSQL only, where processes share it.
+
+    It may be lost with the database's memory: then each set of events goes out once more. So PostgreSQL keeps
+    no log of it, and whoever writes nothing else does not wait for the disk.
+    """
+
+    __tablename__: ClassVar[str] = "deliveries"
+    ven_id: str = Field(primary_key=True, sa_type=KeyText)
+    version: int
+    body: str
+
+
+class IdentityRow(Base, table=True):
+    """A change of who is who; on PostgreSQL only. The key decides, for all processes, whose turn it was."""
+
+    __tablename__: ClassVar[str] = "identities"
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    ven_id: str = Field(sa_type=KeyText)

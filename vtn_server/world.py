@@ -5,15 +5,26 @@ One instance per VTN; it is read by the handlers and changed by the service, in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vtn_server import event as rules
-from vtn_server.decision import AddReadings, Delivery, Distribution, SaveEvent, SaveOpt, SaveVen, Write
+from vtn_server.decision import (
+    Delivery,
+    Distribution,
+    RaiseVersion,
+    SaveDelivery,
+    SaveEvent,
+    SaveIdentity,
+    SaveOpt,
+    SaveVen,
+    SharedWrite,
+)
+from vtn_server.expiry import Expiry
 from vtn_server.records import EventOpt, EventRecord, Fetched
+from vtn_server.sharing import Shared
 from vtn_server.state import Ven, VenId
-from vtn_server.store import Snapshot
+from vtn_server.store import Note, Snapshot, Versions
 
 __all__ = ["Memory"]
 
@@ -25,6 +36,8 @@ class Memory:
 
     def __init__(self, snapshot: Snapshot, now: datetime) -> None:
         self._vens: dict[str, Ven] = {}
+        self._shared = Shared()
+        self._expiry = Expiry()
         self._names: dict[str, str] = {}
         self._bound: dict[str, str] = {}
         self._events: dict[str, EventRecord] = {}
@@ -32,12 +45,17 @@ class Memory:
         self._opts: dict[str, dict[VenId, EventOpt]] = {}
         self._fetched: dict[str, dict[VenId, Fetched]] = {}
         self._deliveries: dict[str, Delivery] = {}
+        self._delivery_versions: dict[str, int] = {}
+        self.identities = snapshot.identities
+        """The number of the newest change of who is who, where several processes share the store."""
         for ven in snapshot.vens:
             self._put_ven(ven)
         for record in snapshot.events:
             self._put_event(record)
         for opt in snapshot.opts:
             self._put_opt(opt)
+        for each in snapshot.deliveries:
+            self._put_delivery(each, dirty=True)
         self.forget_over(now, datetime.min.replace(tzinfo=UTC))
 
     # --- reading -------------------------------------------------------------------------------------------
@@ -68,6 +86,15 @@ class Memory:
         """Return an event."""
         return self._events.get(event_id)
 
+    def open_events(self) -> int:
+        """Return how many events are not over, as far as that was looked at."""
+        return len(self._events) - self._expiry.over
+
+    @property
+    def expiry(self) -> Expiry:
+        """When events leave memory."""
+        return self._expiry
+
     def events(self) -> tuple[EventRecord, ...]:
         """Return the events in memory, by start and id."""
         return tuple(sorted(self._events.values(), key=lambda each: (each.dtstart, each.event_id)))
@@ -92,26 +119,114 @@ class Memory:
         """Return how far a VEN is with its events."""
         return self._deliveries.get(ven_id, _FRESH)
 
+    def delivery_version(self, ven_id: VenId) -> int:
+        """Return the version of a VEN's delivery in the store, where that is kept."""
+        return self._delivery_versions.get(ven_id, 0)
+
+    def delivery_versions(self) -> Mapping[str, int]:
+        """Return a copy of the versions of all deliveries that are in the store."""
+        return dict(self._delivery_versions)
+
+    def fetched_of(self, ven_id: VenId, delivery: Delivery) -> Iterator[tuple[str, Fetched]]:
+        """Yield what a VEN has fetched of the events in its delivery, by eventID."""
+        for each in delivery.sent:
+            fetched = self._fetched.get(each.event_id, {}).get(ven_id)
+            if fetched is not None:
+                yield each.event_id, fetched
+
     # --- changing ------------------------------------------------------------------------------------------
 
-    def apply(self, writes: Iterable[Write]) -> None:
-        """Take over writes that are durable."""
+    def apply(self, writes: Iterable[SharedWrite]) -> None:
+        """Take over the writes of a commit that are durable, as far as nothing newer is here already."""
+        outdated: set[str] = set()
         for write in writes:
             match write:
                 case SaveVen(ven=ven):
-                    self._put_ven(ven)
+                    if ven.version > self._version(ven.ven_id):
+                        self._put_ven(ven)
+                    else:
+                        outdated.add(ven.ven_id)
+                case RaiseVersion():
+                    if write.version > self._version(write.ven_id):
+                        self._vens[write.ven_id] = replace(self._vens[write.ven_id], version=write.version)
+                    else:
+                        outdated.add(write.ven_id)
                 case SaveEvent(record=record):
-                    self._put_event(record)
+                    self._put_newer_event(record)
                 case SaveOpt():
-                    self._put_opt(write)
-                case AddReadings():
+                    if write.ven_id not in outdated:
+                        self._put_opt(write)
+                case SaveDelivery():
+                    if write.version > self.delivery_version(write.ven_id):
+                        self._put_delivery(write, dirty=write.delivery.dirty)
+                case SaveIdentity():
+                    self.identities = max(self.identities, write.number)
+                case _:
                     pass  # readings are not kept in memory
+
+    def _version(self, ven_id: str) -> int:
+        ven = self._vens.get(ven_id)
+        return 0 if ven is None else ven.version
+
+    def merge(self, found: Snapshot) -> None:
+        """Take over what other processes have stored, as far as nothing newer is here already."""
+        current = set()
+        for ven in found.vens:
+            mine = self._version(ven.ven_id)
+            if ven.version > mine:
+                self._put_ven(ven)
+            if ven.version >= mine:
+                current.add(ven.ven_id)
+        for record in found.events:
+            self._put_newer_event(record)
+        for opt in found.opts:
+            if opt.ven_id in current:
+                self._put_opt(opt)
+        for each in found.deliveries:
+            if each.version > self.delivery_version(each.ven_id):
+                self._put_delivery(each, dirty=True)
+        self.identities = max(self.identities, found.identities)
+
+    def outdated(self, versions: Versions) -> Note:
+        """Return what is newer in the store."""
+        vens = frozenset(key for key, version in versions.vens if version > self._version(key))
+        return Note(
+            origin="",
+            vens=vens,
+            events=frozenset(key for key, number in versions.events if number > self._number(key)),
+            opts=frozenset(
+                (event_id, ven_id) for ven_id in vens for event_id in self._routes.get(ven_id, ())
+            ),
+            deliveries=frozenset(
+                key for key, version in versions.deliveries if version > self.delivery_version(VenId(key))
+            ),
+            identities=versions.identities,
+        )
+
+    def forget_delivery(self, ven_id: str) -> None:
+        """Begin anew with a delivery that the store has lost."""
+        self._deliveries.pop(ven_id, None)
+        self._delivery_versions.pop(ven_id, None)
+
+    def _number(self, event_id: str) -> int:
+        record = self._events.get(event_id)
+        return -1 if record is None else record.modification_number
+
+    def _put_newer_event(self, record: EventRecord) -> None:
+        if record.modification_number > self._number(record.event_id):
+            self._put_event(record)
+
+    def _put_delivery(self, write: SaveDelivery, *, dirty: bool) -> None:
+        self._delivery_versions[write.ven_id] = write.version
+        self._deliveries[write.ven_id] = replace(write.delivery, dirty=dirty)
+        for each in write.fetched:
+            self._fetched.setdefault(each.event_id, {})[write.ven_id] = each.fetched
 
     def _put_ven(self, ven: Ven) -> None:
         former = self._vens.get(ven.ven_id)
-        if former is not None and not former.provision.removed:
-            self._names.pop(former.provision.ven_name, None)
-        self._vens[ven.ven_id] = ven
+        if former is not None and self._names.get(former.provision.ven_name) == ven.ven_id:
+            del self._names[former.provision.ven_name]
+        ven = self._vens[ven.ven_id] = self._shared.of(ven, former)
         self._rebind(ven, None if former is None else former.provision.fingerprint)
         if not ven.provision.removed:  # another VEN may have its name
             self._names[ven.provision.ven_name] = ven.ven_id
@@ -132,11 +247,24 @@ class Memory:
         if not ven.provision.removed or holder is None or holder.provision.removed:
             self._bound[fingerprint.upper()] = ven.ven_id
 
+    def release(self, ven: Ven) -> None:
+        """Undo :meth:`reserve` for a VEN that is not stored after all."""
+        stored = self._vens.get(ven.ven_id)
+        key = (ven.provision.fingerprint or "").upper()
+        kept = "" if stored is None else (stored.provision.fingerprint or "").upper()
+        if key == kept or self._bound.get(key) != ven.ven_id:
+            return
+        del self._bound[key]
+        for other in self._vens.values():
+            if (other.provision.fingerprint or "").upper() == key:
+                self.reserve(other)
+
     def _put_event(self, record: EventRecord) -> None:
-        self._events[record.event_id] = record
+        record = self._events[record.event_id] = self._shared.of_event(record)
+        self._expiry.put(record.event_id, record.over_at)
         for ven_id in record.audience:
             self._routes.setdefault(ven_id, set()).add(record.event_id)
-            self._deliveries[ven_id] = replace(self.delivery(ven_id), dirty=True)
+            self.set_dirty(ven_id)
 
     def _put_opt(self, write: SaveOpt) -> None:
         self._opts.setdefault(write.event_id, {})[write.ven_id] = write.opt
@@ -144,6 +272,10 @@ class Memory:
     def set_delivery(self, ven_id: VenId, delivery: Delivery) -> None:
         """Remember how far a VEN is with its events."""
         self._deliveries[ven_id] = delivery
+
+    def set_dirty(self, ven_id: VenId) -> None:
+        """Remember that an event of a VEN has changed."""
+        self._deliveries[ven_id] = replace(self.delivery(ven_id), dirty=True)
 
     def note_fetched(self, ven_id: VenId, sent: Distribution, now: datetime) -> None:
         """Remember which versions were put into an answer to a VEN."""
@@ -155,13 +287,17 @@ class Memory:
                 by_ven[ven_id] = Fetched(modification_number=record.modification_number, at=now)
 
     def forget_over(self, now: datetime, over_before: datetime) -> None:
-        """Take events that are over out of the routing, and out of memory those over by ``over_before``."""
-        for event_id, record in tuple(self._events.items()):
-            if not rules.is_over(record, now):
-                continue
-            for ven_id in record.audience:
+        """Take events that are over out of the routing, and out of memory those over by ``over_before``.
+
+        Where many are over, those that were first leave memory earlier; see :mod:`vtn_server.expiry`.
+        """
+        for event_id in self._expiry.ended(now):
+            record = self._events.get(event_id)
+            for ven_id in () if record is None else record.audience:
                 self._routes.get(ven_id, set()).discard(event_id)
-            if rules.is_over(record, over_before):
-                del self._events[event_id]
-                self._opts.pop(event_id, None)
-                self._fetched.pop(event_id, None)
+        for event_id in self._expiry.undelivered(now):
+            self._fetched.pop(event_id, None)
+        for event_id in self._expiry.forgotten(over_before):
+            self._events.pop(event_id, None)
+            self._opts.pop(event_id, None)
+            self._fetched.pop(event_id, None)

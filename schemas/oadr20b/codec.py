@@ -1,7 +1,6 @@
 """Dataclasses to lxml elements and back, compiled once per class from its declarations.
 
-Reading goes by namespace and local name in any order of children, since the schema has already checked the
-order; writing follows the order of the fields, which is the schema's.
+Writing follows the order of the fields, which is the schema's; for reading see :mod:`schemas.oadr20b.reader`.
 """
 
 from __future__ import annotations
@@ -9,18 +8,18 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar, cast
 
 from lxml import etree
 
 from schemas.oadr20b.declare import NAMESPACES, A, Choice, E, clark, layout_of
-from schemas.oadr20b.errors import InvalidValue, NotModelled
-from schemas.oadr20b.leaves import collapse
+from schemas.oadr20b.errors import NotModelled
 from schemas.oadr20b.model import AnyMessage
+from schemas.oadr20b.reader import Held, Part, below, class_reader, each_below
 from schemas.oadr20b.units import ItemBase
-from schemas.oadr20b.values import Element, Value, Write, item_base_value, leaf_value, set_attribute
+from schemas.oadr20b.values import Element, Read, Value, Write, item_base_value, leaf_value, set_attribute
 
 __all__ = [
     "MESSAGE_TYPES",
@@ -42,13 +41,17 @@ _NSMAP: Final = {prefix: uri for prefix, uri in NAMESPACES.items() if prefix != 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One compiled field of a class."""
+    """One compiled field of a class.
+
+    Attributes:
+        reads: By the tag of the element it begins with; see :class:`schemas.oadr20b.reader.Part`.
+        nothing: What it is where there is no element.
+    """
 
     name: str
-    tags: tuple[str, ...]
-    read: Callable[[Element], tuple[Any, ...]]
+    reads: Mapping[str, Read]
+    held: Held
     write: Write
-    many: bool
     required: bool
     nothing: Any
 
@@ -63,48 +66,26 @@ class _Attribute:
 class _Plan:
     """A compiled class."""
 
-    cls: type
+    read: Read
     fields: tuple[_Field, ...]
     attributes: tuple[_Attribute, ...]
-    by_tag: dict[str, _Field]
-    blank: dict[str, Any]
-    """What the parts are that an element need not have; required ones are missing."""
-    parts: int
     inside: str
     then: str
 
 
 def _class_value(cls: type, tag: str) -> Value:
-    def read(element: Element) -> Any:
-        return _read_class(cls, element)
-
     def write(parent: Element, value: Any) -> None:
         _fill(etree.SubElement(parent, tag), value)
 
-    return Value((tag,), read, write)
+    return Value((tag,), _plan(cls).read, write)
 
 
 def _value_of(kind: type, tag: str, *, token: bool) -> Value:
     return leaf_value(kind, tag, token=token) or _class_value(kind, tag)
 
 
-def _choice_value(kinds: tuple[type, ...]) -> Value:
-    if kinds == (ItemBase,):
-        return item_base_value()
-    values = {layout_of(kind).tag: _class_value(kind, layout_of(kind).tag) for kind in kinds}
-    by_class = {kind: values[layout_of(kind).tag] for kind in kinds}
-
-    def read(element: Element) -> Any:
-        return values[cast(str, element.tag)].read(element)
-
-    def write(parent: Element, value: Any) -> None:
-        by_class[type(value)].write(parent, value)
-
-    return Value(tuple(values), read, write)
-
-
 _PLANS: Final[dict[type, _Plan]] = {}
-"""Compiled once per class; a cache of what the declarations say, not state."""
+"""Compiled once per class; a cache of what the declarations say, not state. No class holds itself."""
 
 
 # --- fields ------------------------------------------------------------------------------------------------
@@ -121,47 +102,30 @@ def _unwrap(hint: Any) -> tuple[tuple[type, ...], bool, bool]:
     return kinds, False, optional
 
 
-def _descend(element: Element, tags: tuple[str, ...]) -> Element | None:
-    found: Element | None = element
-    for tag in tags:
-        found = next(found.iterchildren(tag), None) if found is not None else None
-    return found
-
-
 def _compile_path(name: str, marker: E, hint: Any, default: Any) -> _Field:
     kinds, many, optional = _unwrap(hint)
     steps = marker.path.split("/")
-    starred = [i for i, step in enumerate(steps) if step.endswith("*")]
     tags = tuple(clark(step.rstrip("*")) for step in steps)
-    repeat = starred[0] if starred else len(tags) - 1
     value = _value_of(kinds[0], tags[-1], token=marker.collapse)
-    required = not many and not optional and default is dataclasses.MISSING
-    nothing = () if many else None
     if not many:
         return _Field(
-            name, tags[:1], _read_one(tags, value), _write_one(tags, value), False, required, nothing
+            name=name,
+            reads={tags[0]: below(tags[1:], value.read)},
+            held=Held.ONE,
+            write=_write_one(tags, value),
+            required=not optional and default is dataclasses.MISSING,
+            nothing=None,
         )
+    starred = [i for i, step in enumerate(steps) if step.endswith("*")]
+    repeat = starred[0] if starred else len(tags) - 1
     return _Field(
-        name,
-        tags[:1],
-        _read_many(tags, repeat, value),
-        _write_many(tags, repeat, value),
-        True,
-        required,
-        None if optional else nothing,
+        name=name,
+        reads={tags[0]: each_below(tags[1:], repeat - 1, value.read)},
+        held=Held.ALL if repeat else Held.EACH,
+        write=_write_many(tags, repeat, value),
+        required=False,
+        nothing=None if optional else (),
     )
-
-
-def _read_one(tags: tuple[str, ...], value: Value) -> Callable[[Element], tuple[Any, ...]]:
-    rest = tags[1:]
-    if not rest:
-        return lambda element: (value.read(element),)
-
-    def read(element: Element) -> tuple[Any, ...]:
-        found = _descend(element, rest)
-        return () if found is None else (value.read(found),)
-
-    return read
 
 
 def _write_one(tags: tuple[str, ...], value: Value) -> Write:
@@ -173,21 +137,6 @@ def _write_one(tags: tuple[str, ...], value: Value) -> Write:
         value.write(parent, content)
 
     return write
-
-
-def _read_many(tags: tuple[str, ...], repeat: int, value: Value) -> Callable[[Element], tuple[Any, ...]]:
-    above, inner = tags[1:repeat], tags[repeat + 1 :]
-
-    def items(element: Element) -> tuple[Any, ...]:
-        if repeat == 0:
-            candidates: list[Element] = [element]
-        else:
-            holder = _descend(element, above)
-            candidates = [] if holder is None else list(holder.iterchildren(tags[repeat]))
-        found = (_descend(candidate, inner) for candidate in candidates)
-        return tuple(value.read(each) for each in found if each is not None)
-
-    return items
 
 
 def _write_many(tags: tuple[str, ...], repeat: int, value: Value) -> Write:
@@ -207,14 +156,21 @@ def _write_many(tags: tuple[str, ...], repeat: int, value: Value) -> Write:
 
 def _compile_choice(name: str, hint: Any, default: Any) -> _Field:
     kinds, many, optional = _unwrap(hint)
-    value = _choice_value(kinds)
-    required = not many and not optional and default is dataclasses.MISSING
+    values = {kind: _class_value(kind, layout_of(kind).tag) for kind in kinds if kind is not ItemBase}
+    items = values or {ItemBase: item_base_value()}
 
     def write(parent: Element, content: Any) -> None:
         for each in content if many else (content,):
-            value.write(parent, each)
+            items[type(each)].write(parent, each)
 
-    return _Field(name, value.tags, lambda e: (value.read(e),), write, many, required, () if many else None)
+    return _Field(
+        name=name,
+        reads={tag: value.read for value in items.values() for tag in value.tags},
+        held=Held.EACH if many else Held.ONE,
+        write=write,
+        required=not many and not optional and default is dataclasses.MISSING,
+        nothing=() if many else None,
+    )
 
 
 def _plan(cls: type) -> _Plan:
@@ -239,48 +195,19 @@ def _compile(cls: type) -> _Plan:
             case Choice():
                 fields.append(_compile_choice(field.name, hint, field.default))
     layout = layout_of(cls)
-    by_tag = {tag: field for field in fields for tag in field.tags}
     blank = {field.name: field.nothing for field in fields if not field.required}
     blank |= {attribute.name: None for attribute in attributes}
-    parts = len(fields) + len(attributes)
-    return _Plan(cls, tuple(fields), tuple(attributes), by_tag, blank, parts, layout.inside, layout.then)
+    read = class_reader(
+        cls,
+        {tag: Part(field.name, read, field.held) for field in fields for tag, read in field.reads.items()},
+        tuple((each.name, each.attribute) for each in attributes),
+        blank=blank,
+        inside=layout.inside,
+    )
+    return _Plan(read, tuple(fields), tuple(attributes), layout.inside, layout.then)
 
 
 # --- classes -----------------------------------------------------------------------------------------------
-
-
-def _read_class(cls: type, element: Element) -> Any:
-    plan = _plan(cls)
-    values = plan.blank.copy()
-    several: dict[str, list[Any]] = {}
-    holder = element
-    if plan.inside:
-        inner = element.find(plan.inside)
-        if inner is None:
-            raise InvalidValue(f"{etree.QName(element).localname} without its {plan.inside}")
-        holder = inner
-    for child in holder:
-        tag = child.tag
-        if not isinstance(tag, str):
-            continue  # a comment or a processing instruction
-        field = plan.by_tag.get(tag)
-        if field is None:
-            raise NotModelled(f"{tag} in {etree.QName(element).localname}")
-        found = field.read(child)
-        if field.many:
-            several.setdefault(field.name, []).extend(found)
-        elif found:
-            values[field.name] = found[0]
-    for name, items in several.items():
-        values[name] = tuple(items)
-    if len(values) != plan.parts:
-        missing = next(field.name for field in plan.fields if field.name not in values)
-        raise InvalidValue(f"{etree.QName(element).localname} without {missing}")
-    for attribute in plan.attributes:
-        text = element.get(attribute.attribute)
-        if text is not None:
-            values[attribute.name] = collapse(text)
-    return cls(**values)
 
 
 def _fill(element: Element, value: Any) -> None:
@@ -313,7 +240,7 @@ def decode_element(cls: type[T], element: Element) -> T:
         InvalidValue: if a value cannot be represented or a required part is missing.
         NotModelled: if the element has a part this model leaves out on purpose.
     """
-    return cast(T, _read_class(cls, element))
+    return cast(T, _plan(cls).read(element))
 
 
 def encode_element(value: object, tag: str) -> Element:
@@ -348,7 +275,7 @@ def decode_signed_object(signed: Element) -> AnyMessage:
     cls = _BY_TAG.get(cast(str, children[0].tag)) if len(children) == 1 else None
     if cls is None:
         raise NotModelled("an oadrSignedObject holds exactly one known message")
-    return cast(AnyMessage, _read_class(cls, children[0]))
+    return cast(AnyMessage, _plan(cls).read(children[0]))
 
 
 def wrap_bare(root: Element) -> Element:

@@ -155,7 +155,7 @@ class Duration:
         if self.years or self.months:
             raise InvalidValue(f"{self} has no fixed length")
         try:
-            length = timedelta(days=self.days, hours=self.hours, minutes=self.minutes, seconds=self.seconds)
+            length = timedelta(self.days, 3600 * self.hours + 60 * self.minutes + self.seconds)
         except OverflowError as err:
             raise InvalidValue(f"{self} is too long") from err
         return -length if self.negative else length

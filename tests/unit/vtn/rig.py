@@ -14,7 +14,7 @@ from schemas.oadr20b.enums import OptType, ResponseRequired, ServiceName, Signal
 from schemas.oadr20b.units import EUR_PER_KWH, WATT_HOUR
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server import event as rules
-from vtn_server.decision import AddReadings, SaveEvent, SaveOpt, SaveVen, Write
+from vtn_server.decision import AddReadings, SaveEvent, SaveOpt, SaveVen, SharedWrite
 from vtn_server.dispatch import TABLE
 from vtn_server.operator import Operator
 from vtn_server.records import EventDraft, EventRecord
@@ -40,6 +40,8 @@ SETTINGS = VtnSettings(vtn_id="vtn-1", identity=Identity.CLAIMED, validate_outgo
 class MemoryStore:
     """A store that is gone with the process; ``fail`` makes the next commits fail."""
 
+    sharing = None
+
     def __init__(self) -> None:
         self._vens: dict[str, Ven] = {}
         self._events: dict[str, EventRecord] = {}
@@ -60,7 +62,7 @@ class MemoryStore:
             opts=tuple(self._opts[key] for key in sorted(self._opts) if key[0] in ids),
         )
 
-    async def commit(self, writes: Sequence[Write]) -> None:
+    async def commit(self, writes: Sequence[SharedWrite]) -> None:
         await asyncio.sleep(0)
         if self.fail:
             raise StoreFailed("told to")
@@ -71,13 +73,13 @@ class MemoryStore:
             self._put(write)
         self.commits += 1
 
-    def _check(self, write: Write) -> None:
+    def _check(self, write: SharedWrite) -> None:
         if isinstance(write, SaveVen):
             former = self._vens.get(write.ven.ven_id)
             if (0 if former is None else former.version) != write.ven.version - 1:
                 raise StoreConflict(write.ven.ven_id)
 
-    def _check_events(self, writes: Sequence[Write]) -> None:
+    def _check_events(self, writes: Sequence[SharedWrite]) -> None:
         for write in writes:
             if isinstance(write, SaveEvent):
                 former = self._events.get(write.record.event_id)
@@ -85,7 +87,7 @@ class MemoryStore:
                 if write.record.modification_number != number + 1:
                     raise StoreConflict(write.record.event_id)
 
-    def _put(self, write: Write) -> None:
+    def _put(self, write: SharedWrite) -> None:
         match write:
             case SaveVen(ven=ven):
                 self._vens[ven.ven_id] = ven
@@ -93,8 +95,8 @@ class MemoryStore:
                 self._events[record.event_id] = record
             case SaveOpt():
                 self._opts[(write.event_id, write.ven_id)] = write
-            case AddReadings(readings=readings):
-                for each in readings:
+            case AddReadings(series=series):
+                for each in (reading for some in series for reading in some.readings()):
                     self._readings[(each.report_specifier_id, each.start, each.ven_id, each.r_id)] = each
 
     async def remember(self, nonce: str, timestamp: datetime) -> bool:
@@ -152,7 +154,10 @@ class MemoryStore:
 class Rig:
     """A VTN whose clock and ids a test holds."""
 
-    def __init__(self, store: Store, settings: VtnSettings = SETTINGS, plan: ReportPlan = no_reports) -> None:
+    def __init__(
+        self, store: Store, settings: VtnSettings = SETTINGS, plan: ReportPlan = no_reports, name: str = ""
+    ) -> None:
+        self.name = name
         self.now = START
         self.store = store
         self.settings = settings
@@ -166,7 +171,7 @@ class Rig:
             self.settings,
             self.store,
             now=lambda: self.now,
-            new_id=lambda: f"id-{next(self._ids)}",
+            new_id=lambda: f"{self.name}id-{next(self._ids)}",
             report_plan=self.plan,
         )
         self.operator = Operator(self.service)

@@ -66,7 +66,7 @@ async def taken(rig: Rig, *, events_first: bool = False) -> pushing.Parcel:
 
 
 async def save(rig: Rig, ven: Ven) -> None:
-    await rig.service.write((SaveVen(ven=replace(ven, version=alice(rig).version + 1)),))
+    await rig.service.books.write((SaveVen(ven=replace(ven, version=alice(rig).version + 1)),))
 
 
 # --- addresses ----------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ async def test_a_reply_of_somebody_else(rig: Rig) -> None:
 
 async def test_whom_a_commit_concerns(rig: Rig) -> None:
     woken: list[str] = []
-    rig.service.on_work = woken.append
+    rig.service.books.on_work = woken.append
     await register(rig)
     await asyncio.sleep(0)  # the reply leaves
     assert set(woken) == {ALICE}
@@ -322,7 +322,7 @@ async def test_work_is_told_of_after_the_reply_that_it_follows_from(rig: Rig) ->
     await register(rig, announce=False)
     await asyncio.sleep(0)
     order: list[str] = []
-    rig.service.on_work = lambda whom: order.append(f"work for {whom}")
+    rig.service.books.on_work = lambda whom: order.append(f"work for {whom}")
     announce = m.RegisterReport(request_id="q", reports=(metadata(),), ven_id=ALICE)
     await rig.send(announce, m.RegisteredReport)
     order.append("reply")
@@ -334,7 +334,7 @@ async def test_work_is_told_of_although_the_caller_has_gone(rig: Rig) -> None:
     await register(rig, announce=False)
     await asyncio.sleep(0)
     told = asyncio.Event()
-    rig.service.on_work = lambda whom: told.set()
+    rig.service.books.on_work = lambda whom: told.set()
     announce = m.RegisterReport(request_id="q", reports=(metadata(),), ven_id=ALICE)
     request = asyncio.create_task(rig.send(announce, m.RegisteredReport))
     await asyncio.sleep(0)  # it waits for its commit

@@ -41,6 +41,15 @@ def test_status_follows_the_clock() -> None:
     assert at(replace(event, ramp_up=Duration(minutes=4, negative=True)), -1) == EventStatus.FAR
 
 
+def test_an_event_changes_with_its_status() -> None:
+    wanted = draft("e", values=(1.0,), start=START, ramp_up=Duration(minutes=4))
+    record = rules.publish(wanted, START - 60 * MINUTE)
+    changes = [rules.changed_at(record, START + each * MINUTE) for each in (-5, -4, -1, 0, 9, 10, 20)]
+    assert changes == [START + each * MINUTE for each in (-60, -4, -4, 0, 0, 10, 10)]
+    late = rules.modify(record, (price_signal((2.0,)),), START + 3 * MINUTE)
+    assert rules.changed_at(late, START + 5 * MINUTE) == START + 3 * MINUTE
+
+
 def test_an_open_ended_event_never_completes() -> None:
     event = draft("e", values=(1.0,), length=Duration(), start=START)
     assert at(event, 10**6) == EventStatus.ACTIVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,12 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.oadr20b.errors import InvalidValue
-from schemas.oadr20b.model import EiResponse, Poll, RequestEvent, Response, UpdatedReport
+from schemas.oadr20b.model import (
+    CreatedPartyRegistration,
+    EiResponse,
+    Poll,
+    RequestEvent,
+    Response,
+    UpdatedReport,
+)
 from schemas.oadr20b.wire import read, write
+from schemas.oadr20b.xmltypes import Duration
 from vtn_server.decision import Distribution, ok
 from vtn_server.encoder import Encoder
 from vtn_server.frames import FIRST, SECOND, Frame
 from vtn_server.known_polls import KnownPolls
+from vtn_server.registration import profiles
 
 IDS = st.text(st.characters(codec="utf-8", exclude_characters="\x7f", min_codepoint=32), max_size=12)
 NOW = datetime(2018, 5, 16, 10, tzinfo=UTC)
@@ -32,6 +42,15 @@ def test_good_answers(asked: str, ven_id: str) -> None:
 def test_heads_of_distributions(asked: str, own: str) -> None:
     reply = Distribution(response=ok(asked), request_id=own, vtn_id="<vtn>", listed=(), created_at=NOW)
     assert read(Encoder().encode(reply)) == reply.message()
+
+
+@pytest.mark.parametrize(("code", "description"), [("454", "OK"), ("200", None), ("200", "fine")])
+def test_a_head_that_says_anything_else_is_written_whole(code: str, description: str | None) -> None:
+    said = EiResponse(code=code, description=description, request_id="a")
+    sent = Distribution(response=said, request_id="b", vtn_id="v", listed=(), created_at=NOW)
+    encoder = Encoder()
+    encoder.encode(replace(sent, response=ok("a")))
+    assert read(encoder.encode(sent)) == sent.message()
 
 
 def test_usual_ids_give_the_very_bytes_of_the_codec() -> None:
@@ -100,3 +119,30 @@ def test_the_oldest_makes_room() -> None:
     for each in polls:
         known.learn(write(each), each)
     assert [known.find(write(each)) for each in polls] == [None, *polls[1:]]
+
+
+@given(asked=IDS, registration_id=IDS, ven_id=IDS)
+def test_answers_to_registrations(asked: str, registration_id: str, ven_id: str) -> None:
+    encoder = Encoder()
+    for poll_frequency in (Duration(seconds=10), Duration(minutes=1)):
+        reply = CreatedPartyRegistration(
+            response=ok(asked),
+            registration_id=registration_id,
+            ven_id=ven_id,
+            vtn_id="<vtn>",
+            profiles=profiles(),
+            poll_frequency=poll_frequency,
+        )
+        assert read(encoder.encode(reply)) == read(write(reply)) == reply
+        queried = replace(reply, registration_id=None, ven_id=None)
+        assert encoder.encode(queried) == write(queried)
+
+
+def test_a_registration_that_failed_is_written_whole() -> None:
+    refused = EiResponse(code="452", description="no", request_id="r")
+    reply = CreatedPartyRegistration(
+        response=refused, registration_id="a", ven_id="b", vtn_id="v", profiles=profiles()
+    )
+    assert Encoder().encode(reply) == write(reply)
+    usual = replace(reply, response=ok("r"))
+    assert Encoder().encode(usual) == write(usual)

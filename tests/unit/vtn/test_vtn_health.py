@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from aiohttp import ClientSession
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import RawTestServer, TestClient
 
 from tests.unit.vtn.rig import MemoryStore, Rig, draft
-from vtn_server.http import VERSION, application, serve
+from vtn_server.http import VERSION, front, serve
 from vtn_server.peers import ClaimedNames
 from vtn_server.store import StoreError
 
 
+def asked(rig: Rig) -> TestClient[web.BaseRequest, None]:
+    """Return a client of the rig's VTN."""
+    return TestClient(RawTestServer(front(rig.service, ClaimedNames())))
+
+
 async def test_ready_while_it_serves(rig: Rig) -> None:
-    async with TestClient(TestServer(application(rig.service, ClaimedNames()))) as client:
+    async with asked(rig) as client:
         response = await client.get("/ready")
         assert response.status == 200
         assert await response.json() == {"ready": True, "version": VERSION, "vtn_id": "vtn-1"}
@@ -29,7 +34,7 @@ async def test_neither_once_the_store_has_failed() -> None:
     except StoreError:
         failed = True
     assert failed
-    async with TestClient(TestServer(application(rig.service, ClaimedNames()))) as client:
+    async with asked(rig) as client:
         response = await client.get("/ready")
         assert response.status == 503
         assert (await response.json())["ready"] is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -50,9 +51,9 @@ async def everything(url: str) -> tuple[Snapshot, tuple[Reading, ...]]:
 
 
 async def content(store: Store) -> tuple[Snapshot, tuple[Reading, ...]]:
-    return await store.load(EARLY), await store.readings(
-        report_specifier_id="meter-energy", start=EARLY, end=LATE
-    )
+    found = await store.load(EARLY)
+    readings = await store.readings(report_specifier_id="meter-energy", start=EARLY, end=LATE)
+    return replace(found, deliveries=(), identities=0), readings  # what running processes share is not copied
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -166,8 +167,9 @@ def test_what_cannot_be_backed_up(tmp_path: Path) -> None:
 
 def test_a_dump_covers_every_table() -> None:
     """Whoever adds a table must add it to vtn_server/dump.py, and then here."""
-    covered = {"vens", "events", "event_versions", "event_opts", "nonces", "readings"}
-    assert set(Base.metadata.tables) == covered
+    covered = {"vens", "events", "event_versions", "event_opts", "nonces", "reading_blocks"}
+    of_running_processes = {"deliveries", "identities"}
+    assert set(Base.metadata.tables) == covered | of_running_processes
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,20 @@ async def test_metadata_with_a_specifier_twice_is_refused(rig: Rig) -> None:
     await rig.send(twice, m.RegisteredReport, "454")
 
 
+@pytest.mark.parametrize(("specifier", "r_id"), [("x" * 201, "energy"), ("meter-energy", "x" * 201)])
+async def test_metadata_with_an_id_that_no_index_takes_is_refused(
+    rig: Rig, specifier: str, r_id: str
+) -> None:
+    """On PostgreSQL the readings under it could not be written, and a commit that fails is the end."""
+    ven_id = await rig.bootstrap("alice")
+    long = m.RegisterReport(request_id="1", reports=(metadata(specifier, (r_id,)),), ven_id=ven_id)
+    await rig.send(long, m.RegisteredReport, "454")
+    just = m.RegisterReport(
+        request_id="1", reports=(metadata(specifier[:200], (r_id[:200],)),), ven_id=ven_id
+    )
+    await rig.send(just, m.RegisteredReport)
+
+
 async def test_readings_are_stored_and_corrected(asking: Rig) -> None:
     await asking.bootstrap("alice", (metadata(),))
     (request_id,) = await asking.accept_reports(ALICE)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,20 +16,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+from schemas.oadr20b.model import ResourceStatus
 from tests.unit.vtn.rig import START, draft, price_signal
 from vtn_server import dialects, schema
 from vtn_server import event as rules
 from vtn_server.database import Database
 from vtn_server.decision import SaveEvent
 from vtn_server.filelock import FileLock
+from vtn_server.jsonform import JsonForm
 from vtn_server.records import EventRecord
 from vtn_server.rows import RowForms
 from vtn_server.sqlstore import open_store
+from vtn_server.state import Reading
 from vtn_server.store import BadStoreUrl, StoreInUse, StoreUnavailable, UnknownSchema
 from vtn_server.tables import Base, KeyText
 
 ROOT = Path(__file__).parents[3]
 EARLY = START - timedelta(days=30)
+DAY = timedelta(days=1)
 
 
 @contextmanager
@@ -245,3 +249,85 @@ def test_a_lock_can_be_released_twice(tmp_path: Path) -> None:
     lock.release()
     lock.release()
     FileLock(tmp_path / "x").release()
+
+
+def old_reading(number: int, **changes: str | float | None) -> dict[str, str | float | None]:
+    """Return a row of the readings as it was before they were stored by the hour."""
+    start = START + timedelta(minutes=number)
+    return {
+        "report_specifier_id": "meter",
+        "start": start.isoformat(),
+        "ven_id": "alice",
+        "r_id": "power",
+        "report_request_id": "r",
+        "report_name": "TELEMETRY_USAGE",
+        "duration": "PT1M",
+        "value": 0.1 * number,
+        "status": None,
+        "data_quality": None,
+        "received_at": START.isoformat(),
+        **changes,
+    }
+
+
+async def test_readings_of_an_older_store_are_kept(store_url: str) -> None:
+    """Ninety regular minutes, a correction among them, odd times, a status, and another specifier."""
+    status = '{"online":true,"manual_override":false}'
+    odd = (START + timedelta(minutes=7, microseconds=5)).isoformat()
+    rows = [
+        *(old_reading(number) for number in range(90) if number != 30),
+        old_reading(30, report_request_id="correction", value=-1.5),
+        *(old_reading(number, ven_id="bob", data_quality="good") for number in (0, 1, 5)),
+        old_reading(7, ven_id="bob", start=odd, duration=None),
+        old_reading(3, r_id="state", value=None, status=status),
+        old_reading(600, value=float("inf")),
+        old_reading(4, report_specifier_id="other"),
+    ]
+    _written_before_the_blocks(store_url, rows)
+    store = open_store(store_url)
+    found = {
+        specifier: await store.readings(report_specifier_id=specifier, start=EARLY, end=START + 30 * DAY)
+        for specifier in ("meter", "other")
+    }
+    await store.close()
+    assert [_as_old(each) for specifier in found for each in found[specifier]] == sorted(
+        rows, key=lambda row: [str(row[name]) for name in ("report_specifier_id", "start", "ven_id", "r_id")]
+    )
+    with raw(store_url) as connection:
+        assert "readings" not in inspect(connection).get_table_names()
+        assert connection.execute(text("SELECT COUNT(*) FROM reading_blocks")).scalar_one() == 7
+
+
+async def test_readings_of_an_older_store_at_the_end_of_the_calendar_are_kept(store_url: str) -> None:
+    starts = [f"9999-12-31T23:{minute:02}:00+00:00" for minute in (0, 50, 55)]
+    rows = [old_reading(0, start=start) for start in starts]
+    _written_before_the_blocks(store_url, rows)
+    store = open_store(store_url)
+    end = datetime.max.replace(tzinfo=UTC)
+    found = await store.readings(report_specifier_id="meter", start=EARLY, end=end)
+    await store.close()
+    assert [_as_old(each) for each in found] == rows
+
+
+def _written_before_the_blocks(url: str, rows: list[dict[str, str | float | None]]) -> None:
+    with raw(url) as connection:
+        command.upgrade(schema._config(connection), "vtn_0004")
+        names = ", ".join(rows[0])
+        values = ", ".join(f":{name}" for name in rows[0])
+        connection.execute(text(f"INSERT INTO readings ({names}) VALUES ({values})"), rows)
+
+
+def _as_old(reading: Reading) -> dict[str, str | float | None]:
+    return {
+        "report_specifier_id": reading.report_specifier_id,
+        "start": reading.start.isoformat(),
+        "ven_id": reading.ven_id,
+        "r_id": reading.r_id,
+        "report_request_id": reading.report_request_id,
+        "report_name": reading.report_name,
+        "duration": None if reading.duration is None else str(reading.duration),
+        "value": reading.value,
+        "status": None if reading.status is None else JsonForm(ResourceStatus).dumps(reading.status),
+        "data_quality": reading.data_quality,
+        "received_at": reading.received_at.isoformat(),
+    }
