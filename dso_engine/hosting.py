@@ -168,9 +168,15 @@ def _room(
     verified(search, record, asked.moved(state, k, room_kw), f"hosting, {home}")
     if room_kw >= asked.most_kw:
         return Room(home=home, room_kw=room_kw, state=state, first=None, element=None)
-    above = search.solve(asked.moved(state, k, room_kw + 2.0 * asked.step_kw), f"hosting, {home}")
-    first = violations(network, above, asked.limits, guard=True)[0]
-    return Room(home=home, room_kw=room_kw, state=state, first=first.kind, element=first.element)
+    more_kw = 2.0 * asked.step_kw
+    while more_kw <= asked.most_kw:
+        # A step may move less than the margin that was kept: then what comes first is a little further on.
+        above = search.solve(asked.moved(state, k, room_kw + more_kw), f"hosting, {home}")
+        if broken := violations(network, above, asked.limits, guard=True):
+            first = broken[0]
+            return Room(home=home, room_kw=room_kw, state=state, first=first.kind, element=first.element)
+        more_kw *= 2.0
+    return Room(home=home, room_kw=room_kw, state=state, first=None, element=None)
 
 
 def _linear_rooms(search: FixedPoint, start: Injections, asked: HostingQuestion) -> FloatArray:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dso_engine.model import ComplexArray, FloatArray, HomeId, IntArray, Pcc, Phase
 
@@ -85,10 +86,12 @@ class Segment:
     """0 for a link."""
     link_z_ohm: complex = LINK_Z_OHM
     """Of each of a link's four conductors, which are not coupled; without meaning for a line."""
+    phase: Phase | None = None
+    """The only phase of a lateral, whose homes are all on it; None: all three."""
 
     @property
     def z_ohm(self) -> ComplexArray:
-        """Series impedance, shape (4, 4), order a b c n."""
+        """Series impedance, shape (4, 4), order a b c n; of a lateral only its phase and n are there."""
         if self.linecode is None:
             return np.eye(4, dtype=np.complex128) * self.link_z_ohm
         z_ohm_per_m = self.linecode.r_ohm_per_m + 1j * self.linecode.x_ohm_per_m
@@ -96,8 +99,8 @@ class Segment:
 
     @property
     def c_nf(self) -> FloatArray:
-        """Capacitance between the phases and to the neutral, shape (3, 3)."""
-        if self.linecode is None:
+        """Capacitance between the phases and to the neutral, shape (3, 3); that of a lateral is left out."""
+        if self.linecode is None or self.phase is not None:
             return np.zeros((3, 3))
         return self.linecode.c_nf_per_m[:3, :3] * self.length_m
 
@@ -206,8 +209,32 @@ class Network:
 
     @cached_property
     def z4_ohm(self) -> ComplexArray:
-        """Series impedances, shape (segment, 4, 4), order a b c n."""
-        return np.array([segment.z_ohm for segment in self.segments], dtype=np.complex128)
+        """Series impedances, shape (segment, 4, 4), order a b c n.
+
+        Those of a lateral carry no current in the phases it does not have. Their place is held by conductors
+        that see no voltage drop, whatever flows in the phase and in the neutral: own impedances as the phase,
+        and a coupling that makes what `z3_ohm` has beside its diagonal zero. So a phase that is not there
+        has the voltage of the bus where the lateral begins.
+        """
+        return np.array([_held(segment, self.earthing) for segment in self.segments], dtype=np.complex128)
+
+    @cached_property
+    def has_phase(self) -> NDArray[np.bool_]:
+        """Whether a phase reaches a bus, shape (bus, phase)."""
+        there = np.ones((len(self.buses), len(Phase)), dtype=np.bool_)
+        for k, segment in enumerate(self.segments):
+            if segment.phase is not None:
+                there[k + 1] = np.arange(len(Phase)) == segment.phase
+        return there
+
+    @cached_property
+    def three_phase_bus(self) -> IntArray:
+        """Row of the bus with three phases each bus is behind, or is; shape (bus,)."""
+        row = np.arange(len(self.buses))
+        for k, segment in enumerate(self.segments):
+            if segment.phase is not None:
+                row[k + 1] = row[self.segment_from[k]]
+        return row
 
     @cached_property
     def neutral_share(self) -> ComplexArray:
@@ -241,3 +268,16 @@ class Network:
             phase: 0, 1, 2 for A, B, C; shape (..., home).
         """
         return self.home_feeder * len(Phase) + phase
+
+
+def _held(segment: Segment, earthing: Earthing) -> ComplexArray:
+    z = segment.z_ohm
+    if segment.phase is None:
+        return z
+    own, to_neutral, neutral = z[segment.phase, segment.phase], z[segment.phase, 3], z[3, 3]
+    everywhere = earthing is Earthing.EVERY_BUS
+    mutual = to_neutral**2 / neutral if everywhere else 2.0 * to_neutral - neutral
+    held = np.full((4, 4), mutual, dtype=np.complex128)
+    held[:3, 3] = held[3, :3] = to_neutral
+    held[[0, 1, 2, 3], [0, 1, 2, 3]] = own, own, own, neutral
+    return held

@@ -1,8 +1,8 @@
-"""The elements of an OpenDSS script that the model covers, one reader for each class.
+"""The lines, line codes and loads of an OpenDSS script, one reader for each class.
 
-A default of OpenDSS is used where it is the plain case (a tap of 1, a dyn transformer of group 1); where a
-default would quietly be a wrong feeder (10 kW per load, 3.4 nF per unit length, 400 A) the value must be
-given. Everything else is an error with file and line.
+A default of OpenDSS is used where it is the plain case, or can hardly be felt, and is then listed. Where a
+default would quietly be a wrong feeder (10 kW per load, 3.4 nF per metre, 400 A) the value must be given.
+Everything else is an error with file and line.
 
 Source: grid-model.md 1 (traps), OpenDSS manual (properties and defaults).
 """
@@ -19,40 +19,22 @@ from dso_engine.model import FloatArray
 from dso_engine.opendss_options import METRES_PER_UNIT, Bus, Options, bus_of
 from dso_engine.opendss_text import Place
 
-__all__ = [
-    "CodeElement",
-    "LineElement",
-    "SourceElement",
-    "UnitElement",
-    "read_code",
-    "read_line",
-    "read_source",
-    "read_unit",
-]
+__all__ = ["CodeElement", "LineElement", "read_code", "read_line"]
 
 SWITCH_LENGTH: Final = 1e-3
 """Of a closed switch, whatever its line code says (grid-model.md 1, trap 2)."""
 _SEQUENCE: Final = ("r1", "x1", "r0", "x0")
-_RATINGS: Final = ("emergamps", "faultrate", "pctperm", "repair", "enabled")
-_UNIT_EXTRAS: Final = (
-    *("kv", "kva", "vminpu", "vmaxpu", "class", "numcust", "status", "xfkva", "growth", "enabled"),
-    *("daily", "yearly", "duty", "minkvar", "maxkvar", "spectrum"),
+_CAPACITANCE: Final = ("c1", "c0", "b1", "b0")
+_MATRICES: Final = ("rmatrix", "xmatrix", "cmatrix")
+_NO_EFFECT: Final = (
+    *("emergamps", "faultrate", "pctperm", "repair", "enabled", "seasons", "ratings", "linetype"),
+    *("earthmodel", "rg", "xg", "rho"),
 )
-"""What changes nothing while the power is constant and time stands still."""
-_NO_DEFAULT_C: Final = "OpenDSS would take 3.4 and 1.6 nF per unit of length"
-_NO_DEFAULT_A: Final = "the limits need it, OpenDSS would take 400 A"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceElement:
-    """``Circuit`` or ``Vsource``."""
-
-    name: str
-    at: Place
-    bus: str
-    v_ll_kv: float
-    z1_ohm: complex | None
-    z0_ohm: complex | None
+"""The last three correct the earth return at other frequencies than the base frequency only."""
+_C1_NF, _C0_NF = 3.4, 1.6
+"""What OpenDSS takes per unit of length, whatever the unit."""
+_FELT_FROM: Final = 100.0
+"""Metres: per kilometre or thousand feet 3.4 nF are nothing, per metre they are a wrong feeder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +57,8 @@ class LineElement:
 
     name: str
     at: Place
-    phases: int
+    phases: int | None
+    """Number of conductors as said; without it that of the code, else three."""
     bus1: Bus
     bus2: Bus
     switch: bool
@@ -89,91 +72,39 @@ class LineElement:
     rated_current_a: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitElement:
-    """``Load`` or ``Generator``: one phase against the neutral; production and injection + for the latter."""
-
-    name: str
-    at: Place
-    bus: str
-    node: int
-    neutral: int
-    p_kw: float
-    q_kvar: float
-
-
-def read_source(options: Options, name: str, *, circuit: bool) -> SourceElement:
-    """A source; that of the circuit may be one that feeds nothing, so its impedance may be missing.
-
-    Raises:
-        InvalidScript: if an option is missing, wrong or not understood.
-    """
-    if options.number("phases", 3.0) != 3.0:
-        raise options.place("phases").error(f"{options.name}: only sources of three phases are understood")
-    bus, nodes = bus_of(options.text("bus1") or "sourcebus", options.place("bus1"))
-    if nodes not in ((), (1, 2, 3)):
-        raise options.place("bus1").error(f"{options.name}: nodes other than 1.2.3 are not understood")
-    v_ll_kv = options.number("basekv") * options.number("pu", 1.0)
-    options.without_effect(("angle", "basemva", "enabled"))
-    z1, z0 = _source_impedance(options)
-    options.finish()
-    if z1 is None and not circuit:
-        raise options.at.error(f"{options.name}: no impedance is given")
-    return SourceElement(name=name, at=options.at, bus=bus, v_ll_kv=v_ll_kv, z1_ohm=z1, z0_ohm=z0)
-
-
-def _source_impedance(options: Options) -> tuple[complex | None, complex | None]:
-    """Z1 and Z0 from ohms or from the short-circuit power, which both then come with ratios X/R."""
-    if (z1 := options.numbers("z1", 2)) is not None:
-        z0 = options.numbers("z0", 2)
-        if z0 is None:
-            raise options.at.error(f"{options.name}: z0 is not given")
-        return complex(*z1), complex(*z0)
-    if options.one_of(_SEQUENCE):
-        r1, x1, r0, x0 = (options.number(name) for name in _SEQUENCE)
-        return complex(r1, x1), complex(r0, x0)
-    mva3 = options.maybe("mvasc3")
-    if mva3 is None:
-        return None, None
-    kv = options.number("basekv")
-    mva1, x1_r1, x0_r0 = options.number("mvasc1"), options.number("x1r1", 4.0), options.number("x0r0", 3.0)
-    r1 = kv**2 / mva3 / math.hypot(1.0, x1_r1)
-    z1_ohm = complex(r1, r1 * x1_r1)
-    # A short circuit of one phase sees 2 Z1 + Z0 in series: solve |2 Z1 + R0 (1 + j X0/R0)| = 3 kv^2 / MVA1.
-    a, b = 1.0 + x0_r0**2, 4.0 * (z1_ohm.real + z1_ohm.imag * x0_r0)
-    c = 4.0 * abs(z1_ohm) ** 2 - (3.0 * kv**2 / mva1) ** 2
-    root = b**2 - 4.0 * a * c
-    if root < 0.0 or (r0 := (-b + math.sqrt(root)) / (2.0 * a)) < 0.0:
-        raise options.place("mvasc1").error(f"{options.name}: no zero sequence fits mvasc1 and x0r0")
-    return z1_ohm, complex(r0, r0 * x0_r0)
-
-
-def read_code(options: Options, name: str, conductors: int, unit: str) -> CodeElement:
+def read_code(options: Options, name: str, conductors: int, unit: str, hz: float) -> CodeElement:
     """Impedances per unit of length, as matrices or as sequence values; the caller finishes the options.
+
+    Args:
+        options: Of the line code, or of a line without one.
+        name: Of the code.
+        conductors: How many the impedances are for.
+        unit: Unit of length, in lower case.
+        hz: Frequency of the circuit, for susceptances.
 
     Raises:
         InvalidScript: if they are missing or wrong.
     """
-    if conductors not in (3, 4):
-        raise options.at.error(f"{options.name}: {conductors} conductors; only 3 or 4 are understood")
-    if unit not in METRES_PER_UNIT:
-        raise options.place("units").error(f"{options.name}: unit {unit} is not understood")
-    given = options.one_of(("rmatrix", "xmatrix", "cmatrix", *_SEQUENCE, "c1", "c0"))
-    if {"rmatrix", "xmatrix", "cmatrix"} & set(given) and {*_SEQUENCE, "c1", "c0"} & set(given):
-        raise options.at.error(f"{options.name}: matrices and sequence values; give one kind")
-    if options.one_of(("rmatrix", "xmatrix", "cmatrix")):
-        matrices = [options.matrix(key, conductors) for key in ("rmatrix", "xmatrix", "cmatrix")]
-        for key, matrix in zip(("rmatrix", "xmatrix", "cmatrix"), matrices, strict=True):
+    _check_code(options, conductors, unit)
+    if options.one_of(_MATRICES):
+        r, x, maybe_c = (options.matrix(key, conductors) for key in _MATRICES)
+        for key, matrix in zip(_MATRICES, (r, x), strict=False):
             if matrix is None:
-                why = f"; {_NO_DEFAULT_C}" if key == "cmatrix" else ""
-                raise options.at.error(f"{options.name}: {key} is not given{why}")
-        r, x, c = (matrix for matrix in matrices if matrix is not None)
+                raise options.at.error(f"{options.name}: {key} is not given")
+        assert r is not None
+        assert x is not None
+        c = _default_c(options, conductors, unit) if maybe_c is None else maybe_c
     else:
-        r = _phases(options.number("r1"), options.number("r0"), conductors)
-        x = _phases(options.number("x1"), options.number("x0"), conductors)
-        c = _phases(
-            options.number("c1", why=_NO_DEFAULT_C), options.number("c0", why=_NO_DEFAULT_C), conductors
-        )
+        ohms = [options.number(key) for key in _SEQUENCE]
+        if conductors == 1 and ohms[:2] != ohms[2:]:
+            raise options.at.error(
+                f"{options.name}: one conductor with r0, x0 other than r1, x1; give matrices"
+            )
+        r, x = (_phases(ohms[k], ohms[k + 2], conductors) for k in (0, 1))
+        c = _capacitance(options, conductors, unit, hz)
+    options.without_effect(("neutral",))
+    if np.any(np.diag(r) <= 0.0):
+        raise options.at.error(f"{options.name}: a conductor without resistance")
     return CodeElement(
         name=name,
         at=options.at,
@@ -182,8 +113,50 @@ def read_code(options: Options, name: str, conductors: int, unit: str) -> CodeEl
         x=x,
         c_nf=c,
         unit=unit,
-        rated_current_a=options.maybe("normamps"),
+        rated_current_a=_rating(options),
     )
+
+
+def _check_code(options: Options, conductors: int, unit: str) -> None:
+    if not 1 <= conductors <= 4:
+        raise options.at.error(f"{options.name}: {conductors} conductors; only 1 to 4 are understood")
+    if unit not in METRES_PER_UNIT:
+        raise options.place("units").error(f"{options.name}: unit {unit} is not understood")
+    if options.flag("kron", default=False):
+        raise options.place("kron").error(
+            f"{options.name}: kron=yes is not understood; give the reduced matrix"
+        )
+    given = options.one_of((*_MATRICES, *_SEQUENCE, *_CAPACITANCE))
+    if set(_MATRICES) & set(given) and {*_SEQUENCE, *_CAPACITANCE} & set(given):
+        raise options.at.error(f"{options.name}: matrices and sequence values; give one kind")
+
+
+def _rating(options: Options) -> float | None:
+    return options.positive("normamps") if options.one_of(("normamps",)) else options.maybe("normamps")
+
+
+def _capacitance(options: Options, conductors: int, unit: str, hz: float) -> FloatArray:
+    """From c1 and c0 in nF, or b1 and b0 in microsiemens."""
+    found = []
+    for key in ("1", "0"):
+        c_nf, b_us = options.maybe(f"c{key}"), options.maybe(f"b{key}")
+        if c_nf is not None and b_us is not None:
+            raise options.place(f"b{key}").error(f"{options.name}: c{key} and b{key}; give one")
+        found.append(b_us * 1e3 / (2.0 * math.pi * hz) if b_us is not None else c_nf)
+    c1_nf, c0_nf = found
+    if c1_nf is None or c0_nf is None:
+        if (c1_nf, c0_nf) != (None, None):
+            raise options.at.error(f"{options.name}: capacitances of both sequences go together")
+        return _default_c(options, conductors, unit)
+    return _phases(c1_nf, c0_nf, conductors)
+
+
+def _default_c(options: Options, conductors: int, unit: str) -> FloatArray:
+    said = f"a capacitance of {_C1_NF} and {_C0_NF} nF per {unit}"
+    if METRES_PER_UNIT[unit] < _FELT_FROM:
+        raise options.at.error(f"{options.name}: its capacitance is not given; OpenDSS would take {said}")
+    options.assume(said)
+    return _phases(_C1_NF, _C0_NF, conductors)
 
 
 def _phases(one: float, zero: float, size: int) -> FloatArray:
@@ -191,14 +164,19 @@ def _phases(one: float, zero: float, size: int) -> FloatArray:
     return np.full((size, size), mutual) + (own - mutual) * np.eye(size)
 
 
-def read_line(options: Options, name: str) -> LineElement:
+def read_line(options: Options, name: str, hz: float) -> LineElement:
     """A line or a switch.
+
+    Args:
+        options: Of the line.
+        name: As written.
+        hz: Frequency of the circuit.
 
     Raises:
         InvalidScript: if an option is missing, wrong or not understood.
     """
     code = options.text("linecode")
-    own = options.one_of(("rmatrix", "xmatrix", "cmatrix", *_SEQUENCE, "c1", "c0"))
+    own = options.one_of((*_MATRICES, *_SEQUENCE, *_CAPACITANCE))
     switch = options.flag("switch", default=False)
     if switch and code is not None and options.comes_after("linecode", "switch"):
         raise options.place("linecode").error(f"{options.name}: a linecode after switch=yes overrides it")
@@ -210,74 +188,43 @@ def read_line(options: Options, name: str) -> LineElement:
     unit = (options.text("units") or "none").lower()
     if unit not in METRES_PER_UNIT:
         raise options.place("units").error(f"{options.name}: unit {unit} is not understood")
-    phases = options.number("phases", 3.0)
+    said = options.maybe("phases")
+    if said is not None and said not in (1.0, 2.0, 3.0, 4.0):
+        raise options.place("phases").error(f"{options.name}: phases={said:g}")
+    phases = None if said is None else int(said)
     ends = [bus_of(options.required(key), options.place(key)) for key in ("bus1", "bus2")]
-    inline = read_code(options, name, int(phases), unit) if code is None and not switch else None
+    inline = read_code(options, name, phases or 3, unit, hz) if code is None and not switch else None
     element = LineElement(
         name=name,
         at=options.at,
-        phases=int(phases),
+        phases=phases,
         bus1=ends[0],
         bus2=ends[1],
         switch=switch,
         code=None if code is None else code.lower(),
         own=inline,
         switch_z_ohm=_switch_impedance(options) if switch else 0j,
-        length=options.number("length", 1.0),
+        length=1.0 if switch else options.positive("length", 1.0),
         unit=unit,
-        rated_current_a=options.maybe("normamps"),
+        rated_current_a=_rating(options),
     )
-    options.without_effect(_RATINGS)
+    if switch:
+        options.without_effect(("length",))
+    options.without_effect(_NO_EFFECT)
     options.finish()
-    if not switch and element.length <= 0.0:
-        raise options.place("length").error(f"{options.name}: a length of {element.length}")
     return element
 
 
 def _switch_impedance(options: Options) -> complex:
     """What is said after switch=yes, else 1 ohm + j1 ohm over a length of 0.001."""
     ohms = {key: options.number(key, 1.0) for key in _SEQUENCE}
-    for key in ("rmatrix", "xmatrix", "cmatrix"):
+    for key in _MATRICES:
         if options.one_of((key,)):
             raise options.place(key).error(f"{options.name}: {key} beside switch=yes is not understood")
     if ohms["r1"] != ohms["r0"] or ohms["x1"] != ohms["x0"]:
         raise options.at.error(f"{options.name}: a switch with coupled conductors is not understood")
-    options.without_effect(("c1", "c0"))
+    options.without_effect(_CAPACITANCE)
     length = (
         options.number("length", SWITCH_LENGTH) if options.comes_after("length", "switch") else SWITCH_LENGTH
     )
     return complex(ohms["r1"], ohms["x1"]) * length
-
-
-def read_unit(options: Options, name: str) -> UnitElement:
-    """A load or a generator of one phase with constant power.
-
-    Raises:
-        InvalidScript: if an option is missing, wrong or not understood.
-    """
-    if options.number("phases", 3.0) != 1.0:
-        raise options.place("phases").error(f"{options.name}: only phases=1 is understood; split it")
-    if (connection := (options.text("conn") or "wye").lower()) not in ("wye", "y", "w", "ln"):
-        raise options.place("conn").error(f"{options.name}: conn={connection} is not understood")
-    if options.number("model", 1.0) != 1.0:
-        raise options.place("model").error(f"{options.name}: only model=1, constant power, is understood")
-    bus, nodes = bus_of(options.required("bus1"), options.place("bus1"))
-    node, neutral = (*nodes, 0)[:2] if nodes else (1, 0)
-    if len(nodes) > 2 or node not in (1, 2, 3) or neutral not in (0, 4):
-        raise options.place("bus1").error(f"{options.name}: not one phase against the neutral")
-    p_kw = options.number("kw")
-    power_factor, kvar = options.maybe("pf"), options.maybe("kvar")
-    if (power_factor is None) == (kvar is None):
-        raise options.at.error(f"{options.name}: needs kvar or pf, one of them")
-    if options.comes_after("kw", "kvar"):
-        raise options.place("kw").error(
-            f"{options.name}: kw after kvar, where OpenDSS keeps a power factor; repeat kvar after it"
-        )
-    if kvar is None:
-        assert power_factor is not None
-        if not 0.0 < abs(power_factor) <= 1.0:
-            raise options.place("pf").error(f"{options.name}: pf={power_factor}")
-        kvar = p_kw * math.tan(math.acos(abs(power_factor))) * math.copysign(1.0, power_factor)
-    options.without_effect(_UNIT_EXTRAS)
-    options.finish()
-    return UnitElement(name=name, at=options.at, bus=bus, node=node, neutral=neutral, p_kw=p_kw, q_kvar=kvar)

@@ -52,6 +52,7 @@ class Options:
             self._given[option.name] = option
         self._asked: set[str] = set()
         self._ignored: list[str] = []
+        self._assumed: list[str] = []
 
     def text(self, name: str) -> str | None:
         """The value of an option, or None."""
@@ -88,6 +89,17 @@ class Options:
         """
         value = self.text(name) if default is not None else self.required(name, why)
         return default if value is None and default is not None else self._float(name, str(value))
+
+    def positive(self, name: str, default: float | None = None) -> float:
+        """A number greater than zero.
+
+        Raises:
+            InvalidScript: as `number`, or if it is not.
+        """
+        found = self.number(name, default)
+        if found <= 0.0:
+            raise self.place(name).error(f"{self.name}: {name}={found:g}, which must be greater than 0")
+        return found
 
     def maybe(self, name: str) -> float | None:
         """The number of an option, or None.
@@ -166,6 +178,20 @@ class Options:
     def ignored(self) -> tuple[str, ...]:
         """Names of the options that were given and have no effect."""
         return tuple(self._ignored)
+
+    def last_of(self, names: Iterable[str]) -> str | None:
+        """Which of these was mentioned last, or None."""
+        wanted = set(names)
+        return next((name for name in reversed(self._given) if name in wanted), None)
+
+    def assume(self, what: str) -> None:
+        """Take note of a value that OpenDSS assumes where nobody says anything, so that we do, too."""
+        self._assumed.append(what)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What was not given and taken as OpenDSS would, with file and line."""
+        return tuple(f"{self.at}: {self.name}: {what}, as OpenDSS takes it" for what in self._assumed)
 
     def finish(self) -> None:
         """Say that everything that is understood has been asked for.

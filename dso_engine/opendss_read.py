@@ -1,8 +1,8 @@
 """An OpenDSS script becomes a network file's content; what is not understood is an error with file and line.
 
-Covered: Circuit, Vsource, Transformer, LineCode, Line, Load and Generator, `New` and `Edit`, `Set` for the
-frequency. What only measures, shows or runs (Monitor, Solve, ...) does not change the network; it is left out
-and noted, like every option that has no effect on a snapshot.
+Covered: Circuit, Vsource, Transformer, LineCode, Line, Load, Generator and the Reactor that earths the star
+point. What only measures, shows or runs (Monitor, Solve, ...) does not change the network; it is left out and
+noted, like every option that has no effect on a snapshot, and every value that OpenDSS assumes.
 
 Source: grid-model.md 1.
 """
@@ -10,31 +10,24 @@ Source: grid-model.md 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TypeVar
 
 from dso_engine.errors import InvalidFeeder
 from dso_engine.feeder_file import NetworkFile
-from dso_engine.opendss_elements import CodeElement, read_code, read_line, read_source, read_unit
+from dso_engine.opendss_elements import CodeElement, read_code, read_line
 from dso_engine.opendss_feeder import Parts, assemble
 from dso_engine.opendss_options import Options
-from dso_engine.opendss_text import Command, Option, Place, read_commands
-from dso_engine.opendss_transformer import read_transformer
+from dso_engine.opendss_script import Element, Script
+from dso_engine.opendss_supply import read_earth, read_source
+from dso_engine.opendss_text import Place, read_commands
+from dso_engine.opendss_transformer import TransformerElement, read_transformer
+from dso_engine.opendss_units import UnitElement, VoltageBand, read_units
 
-__all__ = ["OpenDssFeeder", "read_opendss_file"]
+__all__ = ["OpenDssFeeder", "VoltageBand", "read_opendss_file"]
 
-_COVERED: Final = ("circuit", "vsource", "transformer", "linecode", "line", "load", "generator")
-_MEASURES: Final = frozenset({"energymeter", "monitor", "sensor", "loadshape", "growthshape", "spectrum"})
-_RUNS: Final = frozenset(
-    {"solve", "calcvoltagebases", "calcv", "buscoords", "show", "export", "plot", "visualize", "sample"}
-)
-_SETS_NOTHING: Final = frozenset(
-    {"mode", "voltagebases", "tolerance", "maxiterations", "maxcontroliter", "controlmode", "algorithm"}
-    | {"number", "stepsize", "time", "hour", "sec", "datapath", "editor", "year", "demandinterval"}
-)
-_OPENDSS_HZ: Final = 60.0
-"""What OpenDSS assumes where nobody says anything."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,182 +36,139 @@ class OpenDssFeeder:
 
     file: NetworkFile
     notes: tuple[str, ...]
-    """What was left out because it does not change the network, with file and line."""
+    """What was left out because it does not change the network, and what was assumed, with file and line."""
+    bands: tuple[VoltageBand, ...]
+    """Where OpenDSS keeps the power of each load constant, in the order of the homes."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Element:
-    kind: str
-    name: str
-    """As written."""
-    options: list[Option]
-    at: Place
-    base_hz: float
-    """The default when it was made."""
-
-
-@dataclass(slots=True)
-class _Script:
-    """Elements as they stand at the end of the script."""
-
-    base_hz: float = _OPENDSS_HZ
-    frequency_hz: float | None = None
-    elements: dict[tuple[str, str], _Element] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def run(self, command: Command) -> None:
-        """Obey one command."""
-        match command.verb:
-            case "clear" | "clearall":
-                self.elements.clear()
-                self.frequency_hz = None
-            case "new":
-                self._new(command)
-            case "edit":
-                self._edit(command)
-            case "set":
-                self._set(command)
-            case verb if verb in _RUNS:
-                self.notes.append(f"{command.at}: {verb} does not change the network")
-            case verb:
-                raise command.at.error(f"command {verb} is not understood")
-
-    def _new(self, command: Command) -> None:
-        kind, name, options = _named(command)
-        if kind in _MEASURES:
-            self.notes.append(f"{command.at}: {kind} {name} does not change the network")
-            return
-        if kind not in _COVERED:
-            raise command.at.error(f"{kind} {name} is not understood; only {', '.join(_COVERED)} are")
-        if kind == "circuit" and self.elements:
-            raise command.at.error("a second circuit, or elements before it")
-        if kind != "circuit" and not self.elements:
-            raise command.at.error(f"{kind} {name} before the circuit")
-        if (kind, name.lower()) in self.elements:
-            raise command.at.error(f"{kind} {name} is there already")
-        self.elements[kind, name.lower()] = _Element(
-            kind=kind, name=name, options=list(options), at=command.at, base_hz=self.base_hz
-        )
-
-    def _edit(self, command: Command) -> None:
-        kind, name, options = _named(command)
-        if (kind, name.lower()) == ("vsource", "source"):
-            element = next(iter(self.elements.values()), None)  # the circuit's own source
-        else:
-            element = self.elements.get((kind, name.lower()))
-        if element is None:
-            raise command.at.error(f"there is no {kind} {name} to edit")
-        element.options += options
-
-    def _set(self, command: Command) -> None:
-        for option in command.options:
-            if option.name in ("defaultbasefrequency", "frequency"):
-                try:
-                    value = float(option.value)
-                except ValueError:
-                    raise option.at.error(f"{option.name}={option.value} is not a number") from None
-                if option.name == "frequency":
-                    self.frequency_hz = value
-                else:
-                    self.base_hz = value
-            elif option.name in _SETS_NOTHING:
-                self.notes.append(f"{option.at}: set {option.name} does not change the network")
-            else:
-                raise option.at.error(f"set {option.name or option.value} is not understood")
-
-
-def read_opendss_file(path: Path) -> OpenDssFeeder:
+def read_opendss_file(path: Path, *, rated_a: float | None = None) -> OpenDssFeeder:
     """The network of a script.
 
     Args:
         path: The script; files it includes are below its folder.
+        rated_a: Rating of lines without ``normamps``, amperes; None refuses them.
 
     Raises:
         InvalidScript: if anything in it is not understood or cannot be modelled; file and line are named.
         InvalidFeeder: if a file cannot be read or the script has no circuit.
     """
-    script = _Script()
+    script = Script()
     for command in read_commands(path):
         script.run(command)
     circuit = next(iter(script.elements.values()), None)
     if circuit is None:
         raise InvalidFeeder(f"{path.name}: no circuit")
-    ignored: dict[tuple[str, str], list[Place]] = {}
-    notes = script.notes
-    parts = _parts(script, circuit, ignored)
-    for (kind, option), places in ignored.items():
-        often = f" ({len(places)} times)" if len(places) > 1 else ""
-        notes.append(f"{places[0]}: {kind} option {option} has no effect here{often}")
-    file, more = assemble(parts)
-    return OpenDssFeeder(file=file, notes=(*notes, *more))
+    return _Reading(script, circuit).feeder(rated_a)
 
 
-def _parts(script: _Script, circuit: _Element, ignored: dict[tuple[str, str], list[Place]]) -> Parts:
-    frequency_hz = circuit.base_hz if script.frequency_hz is None else script.frequency_hz
-    kinds: dict[str, list[tuple[_Element, Options]]] = {kind: [] for kind in _COVERED}
-    for element in script.elements.values():
-        options = Options(f"{element.kind.capitalize()}.{element.name}", element.options, element.at)
-        if not options.flag("enabled", default=True):
-            script.notes.append(f"{element.at}: {options.name} is not enabled and left out")
-            continue
-        _check_frequency(element, options, frequency_hz)
-        kinds[element.kind].append((element, options))
+class _Reading:
+    """The elements of a script, read one by one, with what is to be noted about them."""
 
-    def noted(kind: str) -> Iterator[tuple[_Element, Options]]:
-        for element, options in kinds[kind]:
+    def __init__(self, script: Script, circuit: Element) -> None:
+        self._script = script
+        self._circuit = circuit
+        self._hz = circuit.base_hz if script.frequency_hz is None else script.frequency_hz
+        self._ignored: dict[tuple[str, str], list[Place]] = {}
+        self._assumed: list[str] = []
+
+    def feeder(self, rated_a: float | None) -> OpenDssFeeder:
+        """Everything put together."""
+        loads, bands = self._units("load")
+        parts = Parts(
+            name=self._circuit.name,
+            at=self._circuit.at,
+            frequency_hz=self._hz,
+            sources=tuple(
+                read_source(options, element.name)
+                for kind in ("circuit", "vsource")
+                for element, options in self._enabled(kind)
+            ),
+            transformers=tuple(
+                self._noted("transformer", *_transformer(element))
+                for element, _ in self._enabled("transformer")
+            ),
+            codes=tuple(self._code(element, options) for element, options in self._enabled("linecode")),
+            lines=tuple(
+                read_line(options, element.name, self._hz) for element, options in self._enabled("line")
+            ),
+            loads=loads,
+            generators=self._units("generator")[0],
+            earths=tuple(read_earth(options, element.name) for element, options in self._enabled("reactor")),
+            rated_a=rated_a,
+        )
+        file, more = assemble(parts)
+        notes = [*self._script.notes, *self._assumed, *_narrow(bands, file)]
+        for (kind, option), places in self._ignored.items():
+            often = f" ({len(places)} times)" if len(places) > 1 else ""
+            notes.append(f"{places[0]}: {kind} option {option} has no effect here{often}")
+        return OpenDssFeeder(file=file, notes=(*notes, *more), bands=bands)
+
+    def _enabled(self, kind: str) -> Iterator[tuple[Element, Options]]:
+        """The enabled elements of a class; what they say in vain is noted after each was read."""
+        for element in self._script.elements.values():
+            if element.kind != kind:
+                continue
+            options = Options(f"{kind.capitalize()}.{element.name}", element.options, element.at)
+            if not options.flag("enabled", default=True):
+                self._script.notes.append(f"{element.at}: {options.name} is not enabled and left out")
+                continue
+            self._check_frequency(element, options)
             yield element, options
-            for name in options.ignored:
-                ignored.setdefault((kind, name), []).append(options.place(name))
+            self._noted(kind, None, options)
 
-    transformers = []
-    for element, _ in kinds["transformer"]:
-        left = [o for o in element.options if o.name not in ("basefreq", "enabled")]
-        found, own = read_transformer(left, element.name, element.at)
-        transformers.append(found)
-        for name in own.ignored:
-            ignored.setdefault(("transformer", name), []).append(own.place(name))
-    return Parts(
-        name=circuit.name,
-        at=circuit.at,
-        frequency_hz=frequency_hz,
-        sources=tuple(
-            read_source(options, element.name, circuit=kind == "circuit")
-            for kind in ("circuit", "vsource")
-            for element, options in noted(kind)
-        ),
-        transformers=tuple(transformers),
-        codes=tuple(_code(element, options) for element, options in noted("linecode")),
-        lines=tuple(read_line(options, element.name) for element, options in noted("line")),
-        loads=tuple(read_unit(options, element.name) for element, options in noted("load")),
-        generators=tuple(read_unit(options, element.name) for element, options in noted("generator")),
-    )
+    def _noted(self, kind: str, found: _T, options: Options) -> _T:
+        for name in options.ignored:
+            self._ignored.setdefault((kind, name), []).append(options.place(name))
+        self._assumed += options.assumed
+        return found
 
+    def _units(self, kind: str) -> tuple[tuple[UnitElement, ...], tuple[VoltageBand, ...]]:
+        units: list[UnitElement] = []
+        bands: list[VoltageBand] = []
+        for element, options in self._enabled(kind):
+            found, of_found = read_units(options, element.name, generator=kind == "generator")
+            if len(found) > 1:
+                names = ", ".join(unit.name for unit in found)
+                self._assumed.append(f"{element.at}: {options.name} has three phases, here three: {names}")
+            units += found
+            bands += of_found
+        return tuple(units), tuple(bands)
 
-def _code(element: _Element, options: Options) -> CodeElement:
-    conductors = options.number("nphases", 3.0)
-    found = read_code(options, element.name, int(conductors), (options.text("units") or "none").lower())
-    options.without_effect(("emergamps", "faultrate", "pctperm", "repair"))
-    options.finish()
-    return found
+    def _code(self, element: Element, options: Options) -> CodeElement:
+        conductors = options.number("nphases", 3.0)
+        unit = (options.text("units") or "none").lower()
+        found = read_code(options, element.name, int(conductors), unit, self._hz)
+        options.without_effect(
+            ("emergamps", "faultrate", "pctperm", "repair", "seasons", "ratings", "linetype")
+        )
+        options.without_effect(("rg", "xg", "rho"))
+        options.finish()
+        return found
 
-
-def _check_frequency(element: _Element, options: Options, frequency_hz: float) -> None:
-    base_hz = options.number("basefreq", element.base_hz)
-    if element.kind in ("circuit", "vsource"):
-        base_hz = options.number("frequency", base_hz)
-    if element.kind in ("load", "generator") or base_hz == frequency_hz:
-        return
-    raise element.at.error(
-        f"{options.name}: its reactances are for {base_hz:g} Hz, the circuit runs at {frequency_hz:g} Hz and "
-        f"OpenDSS would scale them; set DefaultBaseFrequency={frequency_hz:g} before the circuit"
-    )
+    def _check_frequency(self, element: Element, options: Options) -> None:
+        base_hz = options.number("basefreq", element.base_hz)
+        if element.kind in ("circuit", "vsource"):
+            base_hz = options.number("frequency", base_hz)
+        if element.kind in ("load", "generator", "reactor") or base_hz == self._hz:
+            return
+        raise element.at.error(
+            f"{options.name}: its reactances are for {base_hz:g} Hz, the circuit runs at {self._hz:g} Hz and "
+            f"OpenDSS would scale them; set DefaultBaseFrequency={self._hz:g} before the circuit"
+        )
 
 
-def _named(command: Command) -> tuple[str, str, tuple[Option, ...]]:
-    """Class in lower case, name as written and the options of ``New Class.Name ...``."""
-    if not command.options or command.options[0].name not in ("", "object"):
-        raise command.at.error(f"{command.verb} needs Class.Name")
-    kind, dot, name = command.options[0].value.partition(".")
-    if not dot or not name:
-        raise command.at.error(f"{command.options[0].value!r} is not Class.Name")
-    return kind.lower(), name, command.options[1:]
+def _transformer(element: Element) -> tuple[TransformerElement, Options]:
+    left = [option for option in element.options if option.name != "basefreq"]  # has been checked
+    return read_transformer(left, element.name, element.at)
+
+
+def _narrow(bands: tuple[VoltageBand, ...], file: NetworkFile) -> Iterator[str]:
+    v_v = 1e3 * file.transformer.v_lv_ll_kv / 3.0**0.5
+    narrow = [band for band in bands if band.low_v > 0.8 * v_v or band.high_v < 1.2 * v_v]
+    if narrow:
+        low_v, high_v = max(band.low_v for band in narrow), min(band.high_v for band in narrow)
+        yield (
+            f"{len(narrow)} of {len(bands)} loads have constant power in OpenDSS only from vminpu to vmaxpu "
+            f"(in all of them from {low_v:.1f} to {high_v:.1f} V) and constant impedance beyond; here their "
+            "power is constant at every voltage"
+        )

@@ -1,8 +1,9 @@
 """The text of an OpenDSS script: lines become commands, nothing is interpreted yet.
 
 Understood: comments (``!``, ``//``, ``/* */`` blocks), continuation lines (``~`` or ``more``), values in
-quotes or brackets, and ``redirect`` and ``compile`` of files below the folder of the first one. Names are not
-case-sensitive and come out in lower case, values as they stand.
+quotes or brackets, ``redirect`` and ``compile`` of files below the folder of the first one, and assignments
+without a command (``Line.l1.length=20``), which become an ``edit``. Names are not case-sensitive and come out
+in lower case, values as they stand.
 
 Source: grid-model.md 1 (the subset), OpenDSS manual, "Command syntax".
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ _CLOSING: Final = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'"}
 _CONTINUES: Final = re.compile(r"^(~|more\b|m\b)", re.IGNORECASE)
 _WORD: Final = re.compile(r"[^\s,=]+")
 _LARGEST_FILE: Final = 20_000_000
+_MOST_COMMANDS: Final = 2_000_000
 _INCLUDES: Final = frozenset({"redirect", "compile"})
 
 
@@ -67,11 +70,16 @@ def read_commands(path: Path) -> tuple[Command, ...]:
     """All commands of a script and of the files it includes, in order.
 
     Raises:
-        InvalidFeeder: if a file cannot be read.
+        InvalidFeeder: if a file cannot be read, or files include each other so often that nobody means it.
         InvalidScript: if the text is not a script, or a file is included that is outside the folder, or that
             is being read already.
     """
-    return tuple(_commands(path.resolve(), path.resolve().parent, ()))
+    found = tuple(islice(_commands(path.resolve(), path.resolve().parent, ()), _MOST_COMMANDS + 1))
+    if len(found) > _MOST_COMMANDS:
+        raise InvalidFeeder(
+            f"{path.name}: more than {_MOST_COMMANDS} commands, those of included files counted"
+        )
+    return found
 
 
 def _commands(path: Path, root: Path, parents: tuple[Path, ...]) -> Iterator[Command]:
@@ -82,7 +90,7 @@ def _commands(path: Path, root: Path, parents: tuple[Path, ...]) -> Iterator[Com
         if len(command.options) != 1:
             raise command.at.error(f"{command.verb} needs one file name")
         name = command.options[0].value.replace("\\", "/")
-        wanted = (path.parent / name).resolve()
+        wanted = _as_spelled((path.parent / name).resolve())
         if not wanted.is_relative_to(root):
             raise command.at.error(f"{name} is outside the folder of the script")
         if wanted in (*parents, path):
@@ -90,6 +98,14 @@ def _commands(path: Path, root: Path, parents: tuple[Path, ...]) -> Iterator[Com
         if not wanted.is_file():
             raise command.at.error(f"there is no file {name}")
         yield from _commands(wanted, root, (*parents, path))
+
+
+def _as_spelled(path: Path) -> Path:
+    """The file of this name in its folder, in any case: scripts come from systems that do not see it."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    alike = [each for each in path.parent.iterdir() if each.name.lower() == path.name.lower()]
+    return alike[0].resolve() if len(alike) == 1 else path
 
 
 def _joined(path: Path, name: str) -> Iterator[Command]:
@@ -104,12 +120,21 @@ def _joined(path: Path, name: str) -> Iterator[Command]:
             continue
         if pending is not None:
             yield pending
-        verb, *rest = line.split(None, 1)
-        if "=" in verb:
-            raise place.error(f"{verb}: an assignment without a command is not understood")
-        pending = Command(verb=verb.lower(), options=_options("".join(rest), place), at=place)
+        pending = _command(line, place)
     if pending is not None:
         yield pending
+
+
+def _command(line: str, place: Place) -> Command:
+    verb, *rest = line.split(None, 1)
+    if "=" not in verb and not "".join(rest).startswith("="):
+        return Command(verb=verb.lower(), options=_options("".join(rest), place), at=place)
+    first, *more = _options(line, place)
+    element, dot, option = first.name.rpartition(".")
+    if not dot or "." not in element:
+        raise place.error(f"{verb}: only Class.Name.option=value is understood without a command")
+    named = Option(name="", value=element, at=place)
+    return Command(verb="edit", options=(named, replace(first, name=option), *more), at=place)
 
 
 def _lines(path: Path, name: str) -> Iterator[tuple[Place, str]]:
@@ -117,11 +142,15 @@ def _lines(path: Path, name: str) -> Iterator[tuple[Place, str]]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InvalidFeeder(f"{name}: larger than {_LARGEST_FILE // 1_000_000} MB")
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as err:
         raise InvalidFeeder(f"{name}: cannot be read: {err.strerror}") from err
-    except UnicodeDecodeError as err:
-        raise InvalidFeeder(f"{name}: not a text in UTF-8") from err
+    if b"\0" in content:
+        raise InvalidFeeder(f"{name}: not a text in UTF-8 or Windows-1252")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")  # what OpenDSS's own editor wrote for decades
     in_block: Place | None = None
     for number, line in enumerate(text.splitlines(), start=1):
         place = Place(file=name, line=number)

@@ -21,7 +21,13 @@ _OF_WINDING: Final = frozenset(
 )
 _DELTA: Final = frozenset({"delta", "d", "ll"})
 _WYE: Final = frozenset({"wye", "y", "w", "ln"})
-_NO_DEFAULT_Z: Final = "OpenDSS would take xhl=7 and 0.2 % resistance a winding"
+_XHL: Final = 7.0
+_R: Final = 0.2
+_NO_EFFECT: Final = (
+    *("normhkva", "emerghkva", "ppm_antifloat", "sub", "enabled", "subname", "bank", "core", "rdcohms"),
+    *("thermal", "n", "m", "flrise", "hsrise", "xrconst", "xht", "xlt", "seasons", "ratings", "faultrate"),
+    *("normamps", "emergamps", "pctperm", "repair"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +66,16 @@ def read_transformer(options: Iterable[Option], name: str, at: Place) -> tuple[T
         connection = own.required(f"conn {winding}").lower()
         if connection not in wanted:
             raise own.place(f"conn {winding}").error(f"{own.name}: only delta-wye is understood")
-    if (leadlag := (own.text("leadlag") or "lag").lower()) not in ("lag", "ansi", "lead", "euro"):
-        raise own.place("leadlag").error(f"{own.name}: leadlag={leadlag} is not understood")
+    clock_number = _clock_number(own)
     if own.number("%imag", 0.0) != 0.0:
         raise own.place("%imag").error(f"{own.name}: a magnetising current is not modelled, only core loss")
-    kva = [own.number(f"kva {winding}") for winding in (1, 2)]
+    first_kva = own.positive("kva 1")
+    kva = [first_kva, own.positive("kva 2", first_kva)]  # the rating of winding 1 is that of all
     if kva[0] != kva[1]:
         raise own.place("kva 2").error(f"{own.name}: windings of different rating are not understood")
-    vkr, vkx = _resistance(own), own.number("xhl", why=_NO_DEFAULT_Z)
+    vkr, vkx = _resistance(own), own.positive("xhl", _XHL)
+    if not own.one_of(("xhl",)):
+        own.assume(f"xhl={_XHL:g}")
     hv_bus, hv_nodes = bus_of(own.required("bus 1"), own.place("bus 1"))
     lv_bus, lv_nodes = bus_of(own.required("bus 2"), own.place("bus 2"))
     if hv_nodes not in ((), (1, 2, 3)):
@@ -83,30 +91,41 @@ def read_transformer(options: Iterable[Option], name: str, at: Place) -> tuple[T
         star_point_earthed=_earthed(own) or lv_node == 0,
         lv_node=lv_node,
         s_rated_kva=kva[0],
-        v_hv_ll_kv=own.number("kv 1"),
-        v_lv_ll_kv=own.number("kv 2"),
-        clock_number=1 if leadlag in ("lag", "ansi") else 11,
+        v_hv_ll_kv=own.positive("kv 1"),
+        v_lv_ll_kv=own.positive("kv 2"),
+        clock_number=clock_number,
         vk_percent=math.hypot(vkr, vkx),
         vkr_percent=vkr,
         pfe_kw=own.number("%noloadloss", 0.0) / 100.0 * kva[0],
-        hv_tap=own.number("tap 1", 1.0),
-        lv_tap=own.number("tap 2", 1.0),
+        hv_tap=own.positive("tap 1", 1.0),
+        lv_tap=own.positive("tap 2", 1.0),
     )
     limits = [f"{key} {winding}" for key in ("numtaps", "maxtap", "mintap") for winding in (1, 2)]
-    own.without_effect((*limits, "normhkva", "emerghkva", "ppm_antifloat", "sub", "enabled"))
+    own.without_effect((*limits, *_NO_EFFECT))
     own.finish()
     return found, own
 
 
+def _clock_number(own: Options) -> int:
+    leadlag = (own.text("leadlag") or "lag").lower()
+    if leadlag not in ("lag", "ansi", "lead", "euro"):
+        raise own.place("leadlag").error(f"{own.name}: leadlag={leadlag} is not understood")
+    return 1 if leadlag in ("lag", "ansi") else 11
+
+
 def _resistance(own: Options) -> float:
+    """Of both windings; what is said last holds, and %loadloss is one half of it in each winding."""
     loss = own.maybe("%loadloss")
-    of_windings = [own.maybe(f"%r {winding}") for winding in (1, 2)]
-    given = [part for part in of_windings if part is not None]
-    if loss is not None and not given:
-        return loss
-    if loss is None and len(given) == 2:
-        return sum(given)
-    raise own.at.error(f"{own.name}: needs %loadloss or %r of both windings; {_NO_DEFAULT_Z}")
+    found = []
+    for key in ("%r 1", "%r 2"):
+        of_winding = own.maybe(key)
+        if of_winding is None or own.comes_after("%loadloss", key):
+            of_winding = None if loss is None else loss / 2.0
+        if of_winding is None:
+            own.assume(f"{key}={_R:g}")
+            of_winding = _R
+        found.append(of_winding)
+    return sum(found)
 
 
 def _earthed(own: Options) -> bool:
@@ -127,6 +146,7 @@ def _by_winding(name: str, options: Iterable[Option]) -> Iterator[Option]:
             values = option.value.replace(",", " ").split()
             if len(values) != 2:
                 raise option.at.error(f"Transformer.{name}: {option.name} needs two values")
+            winding = 2  # as OpenDSS leaves it: a single tap= or %r= after a list is of the last winding
             for number, value in enumerate(values, start=1):
                 yield replace(option, name=f"{_ARRAYS[option.name]} {number}", value=value)
         elif option.name in _OF_WINDING:

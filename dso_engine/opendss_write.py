@@ -11,11 +11,14 @@ which is in the voltages already.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from dso_engine.errors import InvalidFeeder
-from dso_engine.model import FloatArray
+from dso_engine.model import FloatArray, Phase
 from dso_engine.network import LINK_Z_OHM, Earthing, Linecode, Network, Segment
 from dso_engine.powerflow import Injections
 
@@ -45,6 +48,7 @@ def opendss_script(network: Network, injections: Injections | None = None) -> st
         f"Set DefaultBaseFrequency={network.frequency_hz!r}",
         *_supply(network),
         *(line for code in _codes(network) for line in _code(code)),
+        *_lateral_codes(network),
         *(_segment(segment, network) for segment in network.segments),
         *(_file_case(network) if injections is None else _homes(network, injections)),
         f"Set VoltageBases=[{network.source.v_ll_kv!r} {network.transformer.v_lv_ll_kv!r}]",
@@ -59,7 +63,7 @@ def _check_names(network: Network) -> None:
         "network": (network.name,),
         "transformer": (network.transformer.id,),
         "bus": network.buses,
-        "linecode": tuple(code.id for code in _codes(network)),
+        "linecode": tuple({segment.linecode.id: 0 for segment in network.segments if segment.linecode}),
         "segment": tuple(segment.id for segment in network.segments),
         "home": tuple(str(home.id) for home in network.homes),
         "generator": tuple(unit.id for unit in network.generators),
@@ -101,14 +105,54 @@ def _supply(network: Network) -> Iterator[str]:
 
 
 def _codes(network: Network) -> tuple[Linecode, ...]:
-    return tuple({code.id: code for segment in network.segments if (code := segment.linecode)}.values())
+    """Of lines with three phases."""
+    whole = (segment for segment in network.segments if segment.phase is None)
+    return tuple({code.id: code for segment in whole if (code := segment.linecode)}.values())
+
+
+def _lateral_codes(network: Network) -> Iterator[str]:
+    """Of a phase and the neutral, each once."""
+    whole = {code.id.lower() for code in _codes(network)}
+    done: set[str] = set()
+    for segment in network.segments:
+        code, phase = segment.linecode, segment.phase
+        if code is None or phase is None or (name := _lateral_code(code, phase, whole)) in done:
+            continue
+        done.add(name)
+        if name.lower() in whole:
+            raise InvalidFeeder(f"two line codes would be called {name}")
+        two = np.ix_([phase, 3], [phase, 3])
+        yield from _code(
+            replace(
+                code,
+                id=name,
+                r_ohm_per_m=code.r_ohm_per_m[two],
+                x_ohm_per_m=code.x_ohm_per_m[two],
+                c_nf_per_m=code.c_nf_per_m[two],
+            )
+        )
+
+
+def _lateral_code(code: Linecode, phase: Phase, whole: Set[str]) -> str:
+    """Its own name where no other line needs it and its phases are alike, so that it reads back the same."""
+    alike = all(
+        np.array_equal(matrix, _alike(matrix))
+        for matrix in (code.r_ohm_per_m, code.x_ohm_per_m, code.c_nf_per_m)
+    )
+    return code.id if alike and code.id.lower() not in whole else f"{code.id}_{phase.name}"
+
+
+def _alike(matrix: FloatArray) -> FloatArray:
+    whole = np.full((4, 4), matrix[0, 3])
+    whole[[0, 1, 2, 3], [0, 1, 2, 3]] = matrix[0, 0], matrix[0, 0], matrix[0, 0], matrix[3, 3]
+    return whole
 
 
 def _code(code: Linecode) -> Iterator[str]:
     if code.rated_neutral_current_a is not None:
         yield f"! {code.id}: neutral rated {code.rated_neutral_current_a!r} A, which OpenDSS has no word for"
     yield (
-        f"New LineCode.{code.id} nphases=4 units=m rmatrix={_matrix(code.r_ohm_per_m)} "
+        f"New LineCode.{code.id} nphases={len(code.r_ohm_per_m)} units=m rmatrix={_matrix(code.r_ohm_per_m)} "
         f"xmatrix={_matrix(code.x_ohm_per_m)} cmatrix={_matrix(code.c_nf_per_m)} "
         f"normamps={code.rated_current_a!r}"
     )
@@ -121,12 +165,19 @@ def _matrix(matrix: FloatArray) -> str:
 def _segment(segment: Segment, network: Network) -> str:
     everywhere = network.earthing is Earthing.EVERY_BUS
     start = "0" if everywhere or segment.from_bus == network.buses[0] else "4"
+    phases = "1.2.3" if segment.phase is None else str(segment.phase + 1)
+    count, end = 4 if segment.phase is None else 2, "0" if everywhere else "4"
     head = (
-        f"New Line.{segment.id} phases=4 bus1={segment.from_bus}.1.2.3.{start} "
-        f"bus2={segment.to_bus}.1.2.3.{'0' if everywhere else '4'}"
+        f"New Line.{segment.id} phases={count} bus1={segment.from_bus}.{phases}.{start} "
+        f"bus2={segment.to_bus}.{phases}.{end}"
     )
     if segment.linecode is not None:
-        return f"{head} linecode={segment.linecode.id} length={segment.length_m!r} units=m"
+        code = segment.linecode.id
+        if segment.phase is not None:
+            code = _lateral_code(
+                segment.linecode, segment.phase, {each.id.lower() for each in _codes(network)}
+            )
+        return f"{head} linecode={code} length={segment.length_m!r} units=m"
     if segment.link_z_ohm == LINK_Z_OHM:
         return f"{head} switch=y"
     r, x = segment.link_z_ohm.real, segment.link_z_ohm.imag

@@ -24,10 +24,12 @@ from pandapower.toolbox import pp_elements
 from dso_engine.errors import InvalidFeeder
 from dso_engine.feeder_file import NetworkFile
 from dso_engine.model import FloatArray
-from dso_engine.opendss_elements import CodeElement, LineElement, SourceElement, UnitElement
+from dso_engine.opendss_elements import CodeElement, LineElement
 from dso_engine.opendss_feeder import Parts, assemble
+from dso_engine.opendss_supply import SourceElement
 from dso_engine.opendss_text import Place
 from dso_engine.opendss_transformer import TransformerElement
+from dso_engine.opendss_units import UnitElement
 
 __all__ = [
     "bundled_ieee_european_lv",

@@ -10,9 +10,10 @@ from typing import Final
 import numpy as np
 
 from dso_engine.errors import SolversDisagree
+from dso_engine.model import FloatArray
 from dso_engine.powerflow import GridState, Injections, PowerFlow
 
-__all__ = ["verified"]
+__all__ = ["disagreement", "verified"]
 
 _AGREE_V: Final = 1e-3
 _AGREE_A: Final = 1e-2
@@ -32,8 +33,22 @@ def verified(search: PowerFlow, record: PowerFlow, injections: Injections, label
         PowerFlowDiverged: if a power flow has no solution.
     """
     state, found = record.solve(injections, label), search.solve(injections, label)
-    gap_v = float(np.abs(state.v_v - found.v_v).max())
-    gap_a = float(np.abs(state.i_a - found.i_a).max())
-    if not (gap_v <= _AGREE_V and gap_a <= _AGREE_A):
-        raise SolversDisagree(f"{label}: power flows differ by {gap_v:.3f} V and {gap_a:.3f} A")
+    apart = disagreement(v_v=state.v_v, i_a=state.i_a, found=found)
+    if apart is not None:
+        raise SolversDisagree(f"{label}: {apart}")
     return state
+
+
+def disagreement(*, v_v: FloatArray, i_a: FloatArray, found: GridState) -> str | None:
+    """Say how far a state is from what the model of record found; None if they agree.
+
+    Args:
+        v_v: Phase voltages of the model of record, volts, (bus, phase).
+        i_a: Its phase currents, amperes, (line, phase).
+        found: The state of the other power flow.
+    """
+    gap_v = float(np.abs(v_v - found.v_v).max())
+    gap_a = float(np.abs(i_a - found.i_a).max())
+    if gap_v <= _AGREE_V and gap_a <= _AGREE_A:
+        return None
+    return f"power flows differ by {gap_v:.3f} V and {gap_a:.3f} A"

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from dso_engine.feeder_file import NetworkFile
+    from dso_engine.opendss_read import VoltageBand
 
 __all__ = ["network_app"]
 
@@ -27,13 +28,19 @@ Source = Annotated[
 Nominal = Annotated[
     float, typer.Option("--nominal", min=1.0, help="Nominal phase-to-neutral voltage of the limits, V.")
 ]
+Rated = Annotated[
+    float | None,
+    typer.Option(
+        "--rated-a", min=0.1, help="Rating of the lines of an OpenDSS script that have no normamps, A."
+    ),
+]
 _NOMINAL_V = 400.0 / 3.0**0.5
 _UNUSABLE = 2
 _BUNDLED = "ieee-european-lv"
 
 
 @network_app.command()
-def show(source: Source, nominal: Nominal = _NOMINAL_V) -> None:
+def show(source: Source, nominal: Nominal = _NOMINAL_V, rated: Rated = None) -> None:
     """Say what a network is, solve its base case in both power flows and list what it breaks.
 
     Exit code 2: it cannot be read or has no solution.
@@ -45,17 +52,18 @@ def show(source: Source, nominal: Nominal = _NOMINAL_V) -> None:
     from dso_engine.pandapower_flow import PandapowerFlow
     from dso_engine.powerflow import base_case, violations
     from dso_engine.verified import verified
-    from feederloop.network_tables import describe, describe_broken, describe_state
+    from feederloop.network_tables import describe, describe_bands, describe_broken, describe_state
 
     try:
-        file, notes = _read(source)
+        file, notes, bands = _read(source, rated)
         network = build_network(file)
         for line in (*describe(network), *(f"note: {note}" for note in notes)):
             typer.echo(line)
         case = base_case(network)
         state = verified(FixedPoint(network), PandapowerFlow(network), case, "base case")
         broken = violations(network, state, Limits(v_nominal_v=nominal), guard=False)
-        for line in (*describe_state(state), *describe_broken(broken)):
+        found = (*describe_state(state), *describe_broken(broken), *describe_bands(network, state, bands))
+        for line in found:
             typer.echo(line)
     except EngineError as err:
         _refuse("show", err)
@@ -66,6 +74,7 @@ def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The file to write: .json or .dss.", dir_okay=False)],
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    rated: Rated = None,
 ) -> None:
     """Turn a network into our JSON or an OpenDSS script; nothing is dropped without being said.
 
@@ -81,7 +90,7 @@ def convert(
             _refuse("convert", f"{target}: neither .json nor .dss")
         if target.exists() and not force:
             _refuse("convert", f"{target} is there already; --force writes over it")
-        file, notes = _read(source)
+        file, notes, _ = _read(source, rated)
         network = build_network(file)
         text = network_json(file) if target.suffix.lower() == ".json" else opendss_script(network)
         target.write_text(text, encoding="utf-8")
@@ -98,6 +107,7 @@ def room(
     imports: Annotated[bool, typer.Option("--import", help="More import, not more export.")] = False,
     most: Annotated[float, typer.Option(min=0.1, help="Where the search ends, kW.")] = 50.0,
     nominal: Nominal = _NOMINAL_V,
+    rated: Rated = None,
 ) -> None:
     """How much more each home could export before a limit breaks, the others as in the base case.
 
@@ -114,7 +124,7 @@ def room(
     from feederloop.network_tables import describe_rooms
 
     try:
-        network = build_network(_read(source)[0])
+        network = build_network(_read(source, rated)[0])
         asked = HostingQuestion(
             states=(base_case(network),),
             limits=Limits(v_nominal_v=nominal),
@@ -128,19 +138,20 @@ def room(
         typer.echo(line)
 
 
-def _read(source: str) -> tuple[NetworkFile, tuple[str, ...]]:
-    """A network of any kind, and what its reader left out."""
+def _read(source: str, rated_a: float | None) -> tuple[NetworkFile, tuple[str, ...], tuple[VoltageBand, ...]]:
+    """A network of any kind, what its reader left out, and where its loads are of constant power."""
     from dso_engine.feeder_file import read_network_file
     from dso_engine.opendss_read import read_opendss_file
     from dso_engine.pandapower_read import bundled_ieee_european_lv, is_pandapower_file, read_pandapower_file
 
     if source == _BUNDLED:
-        return bundled_ieee_european_lv(), ()
+        return bundled_ieee_european_lv(), (), ()
     path = Path(source)
     if path.suffix.lower() == ".dss":
-        found = read_opendss_file(path)
-        return found.file, found.notes
-    return (read_pandapower_file(path) if is_pandapower_file(path) else read_network_file(path)), ()
+        found = read_opendss_file(path, rated_a=rated_a)
+        return found.file, found.notes, found.bands
+    file = read_pandapower_file(path) if is_pandapower_file(path) else read_network_file(path)
+    return file, (), ()
 
 
 def _refuse(command: str, reason: object) -> NoReturn:

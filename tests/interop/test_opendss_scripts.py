@@ -135,7 +135,7 @@ def test_what_a_script_says_in_vain_is_noted(tmp_path: Path) -> None:
     assert "feeder.dss:28: Load.off is not enabled and left out" in notes
     assert "feeder.dss:30: energymeter em does not change the network" in notes
     assert "feeder.dss:4: source village at sourcebus feeds nothing" in notes
-    assert "feeder.dss:23: load option vminpu has no effect here (4 times)" in notes
+    assert "feeder.dss:23: load option numcust has no effect here" in notes
     assert "transformer option normhkva has no effect here" in notes
 
 

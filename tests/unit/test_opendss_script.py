@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dso_engine import opendss_text
 from dso_engine.errors import InvalidFeeder, InvalidScript
 from dso_engine.feeder import build_network, load_network
 from dso_engine.feeder_file import network_json
@@ -114,29 +115,63 @@ REFUSED = [
     ("kw=2 kvar=1", "kw=2", 7, "needs kvar or pf"),
     ("kw=2 kvar=1", "kvar=1 kw=2", 7, "kw after kvar"),
     ("kw=2 kvar=1", "kw=two kvar=1", 7, "kw=two is not a number"),
-    ("kw=2 kvar=1", "kvar=1", 7, "kw is not given"),
+    ("kw=2 kvar=1", "kvar=1", 7, "kw is not given, nor kva"),
+    ("kw=2 kvar=1", "kva=2", 7, "needs pf beside kva"),
+    ("kw=2 kvar=1", "kva=2 kvar=1 kw=1", 7, "kw after kvar"),
+    ("kw=2 kvar=1", "kw=2 kva=2 kvar=1", 7, "kva and then kvar"),
     ("kw=2 kvar=1", "kw=2 kvar=1 kwh=4", 7, "option kwh is not understood"),
+    ("kw=2 kvar=1", "kw=2 kvar=1 k=4", 7, "k could be kv, kw, kvar, kva, kwh, kwhdays"),
+    ("kw=2 kvar=1", "kw=2 kvar=1 like=y", 7, "there is no load y"),
+    ("New Generator.g", "New Load.y like=x !", 8, "bus1 is not given"),
+    ("kw=2 kvar=1", "kw=2 kvar=1 kw=(1 2 *)", 7, "kw=1 2 * is not a number"),
     ("kw=2 kvar=1", "kw=2 pf=1.2", 7, "pf=1.2"),
     ("kw=2 kvar=1", "kw=2 kvar=1 model=2", 7, "only model=1"),
     ("kw=2 kvar=1", "kw=2 kvar=1 conn=delta", 7, "conn=delta is not understood"),
-    ("Load.x phases=1", "Load.x phases=3", 7, "only phases=1"),
-    ("Load.x phases=1", "Load.x", 7, "only phases=1"),
+    ("Load.x phases=1", "Load.x phases=3", 7, "not three phases against the neutral"),
+    ("Load.x phases=1", "Load.x phases=2", 7, "only one phase or three"),
+    ("Load.x phases=1", "Load.x", 7, "OpenDSS would take 3"),
+    ("Load.x phases=1 bus1=a.1.4", "Load.x phases=3 bus1=a", 7, "against node 0, the neutral is 4"),
     ("bus1=a.1.4 kw=2", "bus1=a.1.2 kw=2", 7, "not one phase against the neutral"),
     ("bus1=a.1.4 kw=2", "bus1=a.1 kw=2", 7, "against node 0, the neutral is 4"),
     ("bus1=a.1.4 kw=2", "bus1=b.1.4 kw=2", 7, "on no feeder"),
     ("bus1=a.1.4 kw=2", "bus1=a.x.4 kw=2", 7, "is not a bus with nodes"),
     ("bus1=a.1.4 kw=3", "bus1=a.2.4 kw=3", 8, "no home"),
     ("New Load.x", "New PVSystem.x", 7, "pvsystem x is not understood"),
-    ("New Load.x", "New Load.x 3", 7, "3 stands alone"),
+    ("kw=2 kvar=1", "kw=2 kvar=1 like=", 7, "like= has no value"),
+    ("kw=2 kvar=1", "kw=2 kvar=1 like=x 3", 7, "there is no load x"),
+    ("New Load.x", "Disable Load.y", 7, "there is no load y to disable"),
+    ("New Load.x", "BatchEdit Load.[", 7, "] is missing"),
+    ("New Load.x", "BatchEdit Load.*", 7, "is not a pattern"),
     ("New Load.x", "Open Load.x", 7, "command open is not understood"),
     ("New Load.x", "New Loadx", 7, "is not Class.Name"),
-    ("New Load.x", "Load.x.kw=3", 7, "an assignment without a command"),
+    ("New Load.x", "Load.x.kw=3", 7, "there is no load x to edit"),
+    ("New Load.x", "Load.kw=3", 7, "only Class.Name.option=value"),
+    ("New Load.x", "kw=3", 7, "only Class.Name.option=value"),
+    ("New Load.x", "New Line.l2 like=l", 7, "like is not understood for a line"),
+    ("New Load.x", "New LineCode.m like=k", 7, "like is not understood for a linecode"),
+    ("New Load.x", "New Reactor.r phases=1 bus1=h.4 r=1 !", 7, "needs a four-wire solver"),
+    ("New Load.x", "New Reactor.r phases=3 bus1=h bus2=a r=1 !", 7, "only a reactor of one phase"),
+    ("New Load.x", "New Reactor.r phases=1 bus1=lv.4 !", 7, "needs r and x, or z"),
+    (
+        "New Load.x",
+        "New Line.m bus1=a.1 bus2=b.1 r1=1 x1=1 r0=1 x0=1 c1=0 c0=0 normamps=9 !",
+        7,
+        "at 1 nodes",
+    ),
+    ("New Load.x", "New Line.m phases=2 bus1=a.1.2 bus2=b.1.2 switch=y normamps=9 !", 7, "two phases"),
+    ("New Load.x", "New Line.m phases=2 bus1=a.1.4 bus2=b.2.4 switch=y normamps=9 !", 7, "different phases"),
+    ("New Load.x", "New Line.m phases=1 bus1=a.1 bus2=b.1 switch=y normamps=9 !", 7, "has no neutral"),
     ("New Generator.g", "New Load.X", 8, "load X is there already"),
     ("linecode=k length", "linecode=j length", 6, "there is no LineCode j"),
     ("linecode=k length", "linecode=k r1=1 length", 6, "r1 beside a linecode"),
-    ("linecode=k length=50", "linecode=k length=0", 6, "a length of 0.0"),
+    ("linecode=k length=50", "linecode=k length=0", 6, "length=0, which must be greater"),
+    ("linecode=k length=50", "linecode=k phases=3 length=50", 6, "phases=3, its line code has 4"),
+    ("linecode=k length=50", "linecode=k phases=5 length=50", 6, "phases=5"),
+    ("phases=4 bus1=lv.1.2.3.0", "bus1=lv.1.2.3.0", 5, "3 conductors at 4 nodes"),
+    ("normamps=200", "normamps=0", 4, "normamps=0, which must be greater"),
+    ("r1=0.0002 x1=0.0001 r0=0.0004", "r1=0 x1=0.0001 r0=0", 4, "a conductor without resistance"),
     ("length=50 units=m", "length=50 units=rods", 6, "unit rods"),
-    ("bus2=a.1.2.3.4 linecode", "bus2=a.1.2.3 linecode", 6, "different numbers of conductors"),
+    ("bus2=a.1.2.3.4 linecode", "bus2=a.1.2.3 linecode", 6, "4 conductors at 3 nodes"),
     ("bus2=a.1.2.3.4 linecode", "bus2=a.2.1.3.4 linecode", 6, "in this order"),
     ("bus2=a.1.2.3.4 linecode", "bus2=h.1.2.3.4 linecode", 6, "closes a loop at h"),
     ("bus1=h.1.2.3.4 bus2=a", "bus1=z.1.2.3.4 bus2=a", 6, "no connection to the busbar lv"),
@@ -147,19 +182,29 @@ REFUSED = [
     ("switch=y", "switch=y linecode=k", 5, "overrides it"),
     ("switch=y", "switch=y r1=1 r0=2", 5, "coupled conductors"),
     ("c1=0 c0=0", "", 4, "3.4 and 1.6 nF"),
-    ("nphases=4 units=m", "nphases=2 units=m", 4, "only 3 or 4"),
-    ("nphases=4 units=m", "nphases=3 units=m", 6, "3 conductors at 4 nodes"),
+    ("nphases=4 units=m", "nphases=5 units=m", 4, "only 1 to 4"),
+    ("nphases=4 units=m", "nphases=3 units=m", 6, "phases=4, its line code has 3"),
+    ("nphases=4 units=m", "nphases=1 units=m", 4, "one conductor with r0, x0 other than r1, x1"),
+    ("nphases=4 units=m", "nphases=4 units=m kron=y", 4, "kron=yes"),
+    ("c1=0 c0=0", "c1=0 c0=0 b1=2", 4, "c1 and b1; give one"),
+    ("c1=0 c0=0", "c1=0", 4, "go together"),
     ("normamps=200", "", 6, "normamps is not given"),
     ("r1=0.0002 x1", "rmatrix=[1|0 1] r1=0.0002 x1", 4, "give one kind"),
-    ("xhl=4", "", 3, "OpenDSS would take xhl=7"),
-    ("%loadloss=1", "", 3, "needs %loadloss or %r"),
+    ("xhl=4", "xhl=0", 3, "xhl=0, which must be greater"),
+    ("kvs=[20 0.4]", "kvs=[20 0]", 3, "kv 2=0, which must be greater"),
     ("%loadloss=1", "%loadloss=1 %imag=0.5", 3, "magnetising current"),
     ("%loadloss=1", "%loadloss=1 taps=[0.98 1.02]", 3, "taps on both sides"),
     ("conns=[delta wye]", "conns=[wye wye]", 3, "only delta-wye"),
     ("kvas=[100 100]", "kvas=[100 50]", 3, "different rating"),
     ("lv.1.2.3.0] conns", "lv.1.2.3.4] conns", 3, "its star point is not earthed"),
-    ("buses=[hv lv", "buses=[mv lv", 3, "0 sources at mv"),
-    ("Z1=[0.8 4.1] Z0=[0.8 4.1]", "", 2, "no impedance is given"),
+    ("buses=[hv lv", "buses=[mv lv", 3, "no source at mv"),
+    (
+        "New Load.x",
+        "New Line.m bus1=hv bus2=a switch=y normamps=9 !",
+        7,
+        "branches off before the transformer",
+    ),
+    ("Z1=[0.8 4.1] Z0=[0.8 4.1]", "MVAsc3=-1", 2, "a short-circuit power of -1 MVA"),
     ("Z1=[0.8 4.1]", "Z1=[0.8]", 2, "1 numbers, not 2"),
     ("basekv=20 ", "", 2, "basekv is not given"),
     ("Set DefaultBaseFrequency=50", "Set Frequency=50", 2, "set DefaultBaseFrequency=50 before"),
@@ -191,9 +236,9 @@ def test_a_script_without_a_circuit(tmp_path: Path) -> None:
         load_network(written(tmp_path, "! nothing\n"))
     with pytest.raises(InvalidFeeder, match="cannot be read"):
         load_network(tmp_path / "absent.dss")
-    (tmp_path / "latin.dss").write_bytes(b"Clear ! \xe9\n")
+    (tmp_path / "other.dss").write_bytes(b"C\0l\0e\0a\0r\0")
     with pytest.raises(InvalidFeeder, match="UTF-8"):
-        load_network(tmp_path / "latin.dss")
+        load_network(tmp_path / "other.dss")
 
 
 def test_included_files(tmp_path: Path) -> None:
@@ -216,6 +261,15 @@ def test_included_files(tmp_path: Path) -> None:
         written(folder, f"Clear\n{command}\n", "master.dss")
         with pytest.raises(InvalidScript, match=rf"^master\.dss:2: .*{reason}"):
             load_network(master)
+
+
+def test_files_that_multiply_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opendss_text, "_MOST_COMMANDS", 1000)
+    for k in range(40):  # 2 ** 40 commands, if they were all read
+        (tmp_path / f"f{k}.dss").write_text(f"Redirect f{k + 1}.dss\nRedirect f{k + 1}.dss\n")
+    (tmp_path / "f40.dss").write_text("Clear\n")
+    with pytest.raises(InvalidFeeder, match=r"f0\.dss: more than 1000 commands"):
+        load_network(tmp_path / "f0.dss")
 
 
 def test_quotes_comments_and_continuations(tmp_path: Path) -> None:

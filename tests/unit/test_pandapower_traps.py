@@ -54,14 +54,14 @@ def solved() -> GridState:
 
 
 def volts_of(net: pp.pandapowerNet) -> FloatArray:
-    columns = [net.res_bus_3ph[f"vm_{x}_pu"].to_numpy()[solver()._bus] for x in "abc"]
+    columns = [net.res_bus_3ph[f"vm_{x}_pu"].to_numpy()[solver()._block._rows[0].bus] for x in "abc"]
     return np.asarray(np.stack(columns, axis=1) * 410.0 / 3.0**0.5, dtype=np.float64)
 
 
 def without(spoil: Callable[[pp.pandapowerNet], object]) -> pp.pandapowerNet:
     """A solved copy of the net with the loads of the case and one line of the recipe changed."""
     state = solved()
-    net = copy.deepcopy(solver()._net)
+    net = copy.deepcopy(solver()._block._net)
     spoil(net)
     for case in ("_ppc0", "_ppc1", "_ppc2"):
         net[case] = None
@@ -132,13 +132,13 @@ def test_trap_per_phase_loss_of_the_transformer_means_nothing() -> None:
 
 def test_trap_a_looser_tolerance_does_not_converge() -> None:
     with pytest.raises(pp.LoadflowNotConverged):
-        pp.runpp_3ph(copy.deepcopy(solver()._net), tolerance_mva=1e-5)
+        pp.runpp_3ph(copy.deepcopy(solver()._block._net), tolerance_mva=1e-5)
 
 
 def test_trap_recycling_does_not_see_what_is_switched_off() -> None:
     """Only P and Q are refreshed, and only those can change: the net is private, a network is fixed."""
     solved()
-    net = copy.deepcopy(solver()._net)
+    net = copy.deepcopy(solver()._block._net)
     before = volts_of(net)
     net.asymmetric_load["in_service"] = False
     pp.runpp_3ph(net, init="flat", recycle={"bus_pq": True, "gen": False, "trafo": False, "Ybus": True})
@@ -149,17 +149,19 @@ def test_trap_recycling_does_not_see_what_is_switched_off() -> None:
 
 def test_trap_storage_and_generators_are_ignored() -> None:
     """A battery is part of its home's exchange here; the net has loads of single phases and nothing else."""
-    net = without(lambda net: pp.create_storage(net, int(solver()._bus[5]), p_mw=0.05, max_e_mwh=1.0))
+    net = without(
+        lambda net: pp.create_storage(net, int(solver()._block._rows[0].bus[5]), p_mw=0.05, max_e_mwh=1.0)
+    )
     np.testing.assert_allclose(volts_of(net), solved().v_v, atol=1e-4)
     for table in ("storage", "gen", "sgen", "load", "ward"):
-        assert solver()._net[table].empty
-    assert set(solver()._net.asymmetric_load.type) == {"wye"}
+        assert solver()._block._net[table].empty
+    assert set(solver()._block._net.asymmetric_load.type) == {"wye"}
 
 
 def test_trap_the_version_whose_currents_were_checked() -> None:
     """Low-voltage currents of a Dyn transformer were wrong before PR #2720; another version needs a look."""
     assert version("pandapower") == "3.5.6"
-    i_n_a = 1e3 * without(lambda net: None).res_line_3ph.i_n_from_ka.to_numpy()[solver()._line]
+    i_n_a = 1e3 * without(lambda net: None).res_line_3ph.i_n_from_ka.to_numpy()[solver()._block._rows[0].line]
     np.testing.assert_allclose(i_n_a, solved().i_n_a, atol=5e-3)
 
 
@@ -167,6 +169,8 @@ def test_trap_angles_of_currents_are_in_no_table() -> None:
     """The neutral current and its loss are recovered from P and Q: the four rows are the table's sum."""
     net, state = without(lambda net: None), solved()
     assert not [column for column in net.res_line_3ph if "degree" in column and column.startswith("i")]
-    table_kw = sum(1e3 * net.res_line_3ph[f"pl_{x}_mw"].to_numpy()[solver()._line].sum() for x in "abc")
+    table_kw = sum(
+        1e3 * net.res_line_3ph[f"pl_{x}_mw"].to_numpy()[solver()._block._rows[0].line].sum() for x in "abc"
+    )
     assert state.line_loss_kw == pytest.approx(table_kw, abs=1e-4)
     assert 0.0 < state.neutral_loss_kw < state.line_loss_kw

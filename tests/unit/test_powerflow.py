@@ -254,15 +254,15 @@ def test_reuse_of_the_internal_case_changes_nothing() -> None:
     flow = PandapowerFlow(network("lv_50h_rural"))
     case = _random_cases("lv_50h_rural")[4]
     state = flow.solve(case, "recycled")
-    net = flow._net
+    net = flow._block._net
     pp.runpp_3ph(net)
-    columns = [net.res_bus_3ph[f"vm_{letter}_pu"].to_numpy()[flow._bus] for letter in "abc"]
+    columns = [net.res_bus_3ph[f"vm_{letter}_pu"].to_numpy()[flow._block._rows[0].bus] for letter in "abc"]
     np.testing.assert_allclose(np.stack(columns, axis=1) * 410.0 / 3.0**0.5, state.v_v, rtol=0.0, atol=1e-4)
     lines = net.res_line_3ph
-    loss_mw = sum(lines[f"pl_{letter}_mw"].to_numpy()[flow._line].sum() for letter in "abc")
+    loss_mw = sum(lines[f"pl_{letter}_mw"].to_numpy()[flow._block._rows[0].line].sum() for letter in "abc")
     assert 1e3 * loss_mw == pytest.approx(state.line_loss_kw, abs=1e-4)
     np.testing.assert_allclose(
-        1e3 * lines["i_n_from_ka"].to_numpy()[flow._line], state.i_n_a, rtol=0.0, atol=1e-2
+        1e3 * lines["i_n_from_ka"].to_numpy()[flow._block._rows[0].line], state.i_n_a, rtol=0.0, atol=1e-2
     )
 
 
