@@ -1,0 +1,1 @@
+"""Many feeders at once: synthetic feeders, their slot loop in blocks, on one process or on Dask workers."""
