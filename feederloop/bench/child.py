@@ -28,7 +28,7 @@ from feederloop.bench.grounds import HOST, VTN_ID, Grounds, now
 from feederloop.bench.messages import R_ID, SPECIFIER, said
 from feederloop.bench.model import Contestant, Transport
 from feederloop.bench.peer import OpenleadrServer
-from feederloop.process import run_loop
+from feederloop.process import run_loop, starting
 from feederloop.vtn_program import running_vtn
 from schemas.oadr20b import wire
 from schemas.oadr20b.enums import ResponseRequired, SignalName, SignalType
@@ -97,7 +97,8 @@ class Ours:
             tls=Tls() if plain else tls,
             signature=Signature(policy="required" if grounds.transport.signed else "off"),
         )
-        vtn = await stack.enter_async_context(running_vtn(settings))
+        with starting():
+            vtn = await stack.enter_async_context(running_vtn(settings))
         return cls(vtn.url, vtn.operator, grounds.names)
 
     async def ask(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from feederloop.bench.load import BenchError
-from feederloop.bench.model import Machine, Record
+from feederloop.bench.model import Machine, Record, Scope
 
 __all__ = ["machine", "merged", "read", "write"]
 
@@ -85,13 +85,19 @@ def read(path: Path) -> Record:
 
 
 def merged(records: tuple[Record, ...]) -> Record:
-    """Return one record with the messages of the last that has any, and likewise for the engine.
+    """Return one record with the messages of the last that has any, and likewise for engine and crowds.
 
     Args:
         records: At least one.
     """
     base = next((each for each in reversed(records) if each.rows), records[-1])
     engine = next((each.engine for each in reversed(records) if each.engine), ())
+    crowds = [
+        next(
+            (each for each in reversed(records) if any(found.scope is scope for found in each.figures)), None
+        )
+        for scope in Scope
+    ]
     return Record(
         machine=base.machine,
         vens=base.vens,
@@ -100,4 +106,18 @@ def merged(records: tuple[Record, ...]) -> Record:
         comparisons=base.comparisons,
         skipped=base.skipped,
         engine=engine,
+        figures=tuple(
+            found
+            for scope, each in zip(Scope, crowds, strict=True)
+            if each is not None
+            for found in each.figures
+            if found.scope is scope
+        ),
+        remarks=tuple(
+            found
+            for scope, each in zip(Scope, crowds, strict=True)
+            if each is not None
+            for found in each.remarks
+            if found.scope is scope
+        ),
     )

@@ -14,11 +14,14 @@ __all__ = [
     "Comparison",
     "Contestant",
     "EngineRow",
+    "Figure",
     "Kind",
     "Machine",
     "Record",
+    "Remark",
     "Row",
     "Sample",
+    "Scope",
     "Skipped",
     "Target",
     "Transport",
@@ -160,6 +163,43 @@ class EngineRow:
     best_ms: float
 
 
+class Scope(StrEnum):
+    """What a figure of a crowd of VENs is about."""
+
+    SCALE = "scale"
+    FANOUT = "fanout"
+    SOAK = "soak"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One figure of a run with many VENs.
+
+    Attributes:
+        what: What was measured, in words.
+        most: What it may be at most; None where nothing is asked.
+    """
+
+    scope: Scope
+    what: str
+    value: float
+    unit: str
+    most: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is what is asked; None where nothing is."""
+        return None if self.most is None else self.value <= self.most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A sentence about a run with many VENs: how it was done, or what disturbed it."""
+
+    scope: Scope
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Where and with what the figures were measured.
@@ -184,6 +224,7 @@ class Record:
     Attributes:
         vens: How many VENs sent at the same time.
         same_loop: Whether the others ran on uvloop, too.
+        figures: Of runs with many VENs; ``remarks`` say how they were done.
     """
 
     machine: Machine
@@ -193,6 +234,8 @@ class Record:
     comparisons: tuple[Comparison, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     engine: tuple[EngineRow, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def _asked(kind: Kind, ratio: float, transport: Transport = Transport.PLAIN) -> Target:

@@ -8,7 +8,18 @@ from typing import Final
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from feederloop.bench.model import Comparison, Contestant, EngineRow, Kind, Machine, Record, Row, Transport
+from feederloop.bench.model import (
+    Comparison,
+    Contestant,
+    EngineRow,
+    Figure,
+    Kind,
+    Machine,
+    Record,
+    Row,
+    Scope,
+    Transport,
+)
 
 __all__ = ["page", "tables"]
 
@@ -48,6 +59,12 @@ def _asked(each: Comparison) -> str:
 
 _ROW_HEAD: Final = ("message", "transport", "server", "CPU ms", "per s", "p50 ms", "p99 ms", "messages")
 _RATIO_HEAD: Final = ("message", "transport", "against", "times our CPU", "lowest round", "asked", "met")
+_FIGURE_HEAD: Final = ("figure", "measured", "unit", "at most", "met")
+_TITLES: Final = {
+    Scope.SCALE: "Many VENs in one process (`feederloop bench scale`)",
+    Scope.FANOUT: "One price to many VENs (`feederloop bench fanout`)",
+    Scope.SOAK: "Soak (`feederloop bench soak`)",
+}
 _ENGINE_HEAD: Final = ("computation", "median ms", "best ms", "rounds")
 
 
@@ -67,6 +84,18 @@ def _row_cells(row: Row) -> tuple[str, ...]:
 def _ratio_cells(each: Comparison) -> tuple[str, ...]:
     names = (each.kind.value, each.transport.value, each.against.value)
     return (*names, _number(each.ratio, 2), _number(each.lowest, 2), _asked(each), _met(each))
+
+
+def _figure_cells(each: Figure) -> tuple[str, ...]:
+    digits = 0 if each.value >= 100 or each.value == int(each.value) else 2
+    asked = "" if each.most is None else f"{each.most:g}"
+    return (
+        each.what,
+        f"{each.value:.{digits}f}",
+        each.unit,
+        asked,
+        {None: "", True: "yes", False: "no"}[each.met],
+    )
 
 
 def _engine_cells(row: EngineRow) -> tuple[str, ...]:
@@ -95,6 +124,10 @@ def tables(record: Record) -> RenderableType:
         parts.append(_table("CPU of the others, divided by ours", _RATIO_HEAD, cells))
     if record.engine:
         parts.append(_table("Engine", _ENGINE_HEAD, [_engine_cells(each) for each in record.engine]))
+    for scope in Scope:
+        if found := [_figure_cells(each) for each in record.figures if each.scope is scope]:
+            parts.append(_table(scope.value, _FIGURE_HEAD, found))
+            parts += [f"* {each.text}" for each in record.remarks if each.scope is scope]
     parts += [f"not measured: {each.kind} of {each.contestant}: {each.reason}" for each in record.skipped]
     return Group(*parts)
 
@@ -138,7 +171,11 @@ def page(record: Record) -> str:
     if record.engine:
         cells = [_engine_cells(each) for each in record.engine]
         parts += ["## Engine", "One thread, one after the other.", _markdown(_ENGINE_HEAD, cells)]
-    return "\n\n".join(parts) + "\n"
+    for scope in Scope:
+        if found := [_figure_cells(each) for each in record.figures if each.scope is scope]:
+            remarks = "\n".join(f"* {each.text}" for each in record.remarks if each.scope is scope)
+            parts += [f"## {_TITLES[scope]}", remarks, _markdown(_FIGURE_HEAD, found)]
+    return "\n\n".join(each for each in parts if each) + "\n"
 
 
 def _machine(machine: Machine) -> str:

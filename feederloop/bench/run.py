@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from config import settings
 from feederloop.bench.files import machine
 from feederloop.bench.grounds import client_of
 from feederloop.bench.load import BenchError, BenchVen, ProcessClock
-from feederloop.bench.model import Contestant, Record, Transport, compare, summarise
+from feederloop.bench.model import Contestant, Figure, Record, Remark, Transport, compare, summarise
 from feederloop.bench.rounds import Outcome, Plan, play, play_children
 from feederloop.bench.server import RemoteServer
 
-__all__ = ["Choice", "RemoteVtn", "measure_all_of_engine", "measure_vtn"]
+__all__ = ["Choice", "RemoteVtn", "measure_all_of_engine", "measure_crowd", "measure_vtn"]
 
 Say = Callable[[str], None]
 _QUICK: Final = (Transport.PLAIN, Transport.SIGNED_EC)
@@ -133,3 +133,22 @@ def measure_all_of_engine(now: datetime, say: Say, *, quick: bool) -> Record:
     from feederloop.bench.engine import measure_engine  # it brings the solvers, which take seconds
 
     return Record(machine=machine(now), engine=measure_engine(_NETWORKS, say, quick=quick))
+
+
+def measure_crowd(
+    now: datetime, run: Callable[[Say], Awaitable[tuple[tuple[Figure, ...], tuple[Remark, ...]]]], say: Say
+) -> Record:
+    """Measure what a run with many VENs measures.
+
+    Raises:
+        BenchError: if it cannot be done.
+    """
+    here = machine(now)
+
+    async def work() -> tuple[tuple[Figure, ...], tuple[Remark, ...]]:
+        return await run(say)
+
+    figures, remarks = asyncio.run(work())
+    text = f"Measured {here.date}, with {here.load:.1f} processes ready to run in the minute before."
+    when = tuple(Remark(scope=each, text=text) for each in dict.fromkeys(each.scope for each in figures))
+    return Record(machine=here, figures=figures, remarks=(*when, *remarks))
