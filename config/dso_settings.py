@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section
+from config.tariff_settings import TariffChoice
 from config.vtn_settings import Log, is_loopback
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "CostSection",
     "DsoProgramSettings",
     "LimitSection",
+    "MarketSection",
     "MqttSection",
+    "RebateSection",
+    "SettlementSection",
     "TariffSection",
     "TelemetrySection",
     "VtnSection",
@@ -26,7 +30,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[int, Field(gt=0, le=600)]
-Hour = Annotated[int, Field(ge=0, le=24)]
 
 
 class VtnSection(Section):
@@ -90,6 +93,12 @@ class TelemetrySection(Section):
         return self
 
 
+class MarketSection(Section):
+    """Which markets there are besides the intraday one."""
+
+    day_ahead: bool = False
+
+
 class LimitSection(Section):
     """Operating limits; thermal ratings are in the network file. Fractions of nominal voltage and rating."""
 
@@ -127,21 +136,35 @@ class CostSection(Section):
     reward_curvature_c_per_kwh2: NotNegative = 5.0
 
 
-class TariffSection(Section):
-    """Prices outside the market, EUR/kWh, by hour of local time."""
+class TariffSection(TariffChoice):
+    """Prices outside the market, by local hour of ``timezone``; its days are those of the bills."""
 
     timezone: str = "Etc/GMT-1"
-    supplier: Positive = 0.15
-    supplier_peak: Positive = 0.20
-    peak_from_hour: Hour = 17
-    peak_to_hour: Hour = 23
-    feed_in: NotNegative = 0.10
+
+
+class RebateSection(Section):
+    """What the DSO pays buyers on the local market while much is produced; zero pays none."""
+
+    max_eur_per_kwh: NotNegative = 0.0
+    production: tuple[NotNegative, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.feed_in > min(self.supplier, self.supplier_peak):
-            raise ValueError("the feed-in tariff must not exceed the supplier's")
+        if len(self.production) not in (0, 24):
+            raise ValueError(f"production has 24 values, one for each local hour, not {len(self.production)}")
+        if self.max_eur_per_kwh and not any(self.production):
+            raise ValueError("a rebate follows the production that is expected: production is needed")
         return self
+
+
+class SettlementSection(Section):
+    """When hours are settled, and what keeping to a commitment brings."""
+
+    after: IsoDuration = "PT15M"
+    late_readings: IsoDuration = "P2D"
+    start: AwareDatetime | None = None
+    reward_percent: NotNegative = 5.0
+    rebate: RebateSection = RebateSection()
 
 
 class DsoProgramSettings(ProgramSettings):
@@ -156,8 +179,10 @@ class DsoProgramSettings(ProgramSettings):
     seed: Annotated[int, Field(ge=0)] = 1
     vtn: VtnSection
     telemetry: TelemetrySection
+    market: MarketSection = MarketSection()
     limits: LimitSection = LimitSection()
     control: ControlSection = ControlSection()
     costs: CostSection = CostSection()
     tariff: TariffSection = TariffSection()
+    settlement: SettlementSection = SettlementSection()
     log: Log = Log()

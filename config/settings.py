@@ -106,7 +106,7 @@ class Market(_Model):
     forecast: Literal["persistence", "perfect"] = "persistence"
     """What the noise comes on top of."""
     day_ahead: bool = False
-    """Whether hourly blocks are traded the day before; played by the studies, not yet over messages."""
+    """Whether hourly blocks are traded the day before."""
 
 
 class Battery(_Model):

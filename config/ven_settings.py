@@ -8,11 +8,22 @@ from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section
+from config.settings import Preferences
 from config.signature_settings import Signature
+from config.tariff_settings import TariffChoice
 from config.tls_settings import VenTls
 from config.vtn_settings import Log
 
-__all__ = ["DeviceSettings", "Health", "Home", "Listener", "Polling", "Topics", "VenProgramSettings"]
+__all__ = [
+    "DeviceSettings",
+    "Health",
+    "Home",
+    "Listener",
+    "MarketSection",
+    "Polling",
+    "Topics",
+    "VenProgramSettings",
+]
 
 
 Topic = Annotated[str, Field(min_length=1, pattern=r"^[^+#\x00]*$")]
@@ -27,6 +38,12 @@ class Home(Section):
     homes: int = 50
     scenario: str | None = None
     seed: int = 1
+
+
+class MarketSection(Section):
+    """Which markets the home takes part in besides the intraday one."""
+
+    day_ahead: bool = False
 
 
 class Topics(Section):
@@ -110,6 +127,9 @@ class VenProgramSettings(ProgramSettings):
     tls: VenTls = VenTls()
     signature: Signature = Signature()
     home: Home = Home()
+    market: MarketSection = MarketSection()
+    tariff: TariffChoice = TariffChoice()
+    preferences: Preferences = Preferences()
     devices: DeviceSettings = DeviceSettings()
     polling: Polling = Polling()
     listener: Listener = Listener()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dso_engine.control import ControlSettings, RealtimePrice
+from dso_engine.day_ahead import DayAheadMarket
 from dso_engine.feeder import Network
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.guard import Guard
@@ -16,7 +17,7 @@ from dso_engine.loop import Engine, RunPeriod
 from dso_engine.nowcast import Nowcast
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.phase_planner import PhasePlanner
-from dso_engine.ports import Clock, Customer, HomeExchange, Recorder, TelemetrySource
+from dso_engine.ports import Clock, Customer, DayAheadExchange, HomeExchange, Recorder, TelemetrySource
 from dso_engine.resumption import Resumption
 
 __all__ = ["EngineParts", "assemble_engine"]
@@ -37,6 +38,9 @@ class EngineParts:
         max_age: How old a meter reading may be.
         guard: What becomes of an expected error; None: it ends the run.
         resumes: Whether to take up what an engine before this one has begun.
+        day_ahead: The homes in the day-ahead market; None where there is none.
+        lacks_block: See :class:`dso_engine.day_ahead.DayAheadMarket`.
+        priced: Whether there is a real-time price; without it market and phases remain.
     """
 
     clock: Clock
@@ -55,6 +59,9 @@ class EngineParts:
     max_age: timedelta = MAX_AGE
     guard: Guard | None = None
     resumes: bool = False
+    day_ahead: DayAheadExchange | None = None
+    lacks_block: Callable[[datetime], bool] | None = None
+    priced: bool = True
 
 
 def assemble_engine(parts: EngineParts) -> Engine:
@@ -71,25 +78,19 @@ def assemble_engine(parts: EngineParts) -> Engine:
         recorder=recorder,
         mu_kw2=parts.mu_kw2,
     )
-    knowledge = Knowledge(
-        record=PandapowerFlow(parts.network),
-        search=FixedPoint(parts.network),
-        customers=parts.customers,
-        exchange=exchange,
-        telemetry=parts.telemetry,
-        book=book,
-        nowcast=nowcast,
-        max_age=parts.max_age,
+    price = _price(parts, nowcast, phases) if parts.priced else None
+    day_ahead = None
+    if parts.day_ahead is not None:
+        day_ahead = DayAheadMarket(
+            exchange=parts.day_ahead,
+            book=book,
+            recorder=recorder,
+            tariff=parts.tariff,
+            lacks=parts.lacks_block,
+        )
+    resumption = Resumption(
+        exchange=exchange, book=book, market=market, phases=phases, price=price, day_ahead=day_ahead
     )
-    price = RealtimePrice(
-        knowledge=knowledge,
-        customers=parts.customers,
-        exchange=exchange,
-        planner=phases,
-        recorder=recorder,
-        settings=parts.control,
-    )
-    resumption = Resumption(exchange=exchange, book=book, market=market, phases=phases, price=price)
     return Engine(
         clock=parts.clock,
         market=market,
@@ -100,4 +101,26 @@ def assemble_engine(parts: EngineParts) -> Engine:
         lead=parts.lead,
         guard=parts.guard,
         resumption=resumption if parts.resumes else None,
+        day_ahead=day_ahead,
+    )
+
+
+def _price(parts: EngineParts, nowcast: Nowcast, phases: PhasePlanner) -> RealtimePrice:
+    knowledge = Knowledge(
+        record=PandapowerFlow(parts.network),
+        search=FixedPoint(parts.network),
+        customers=parts.customers,
+        exchange=parts.exchange,
+        telemetry=parts.telemetry,
+        book=parts.book,
+        nowcast=nowcast,
+        max_age=parts.max_age,
+    )
+    return RealtimePrice(
+        knowledge=knowledge,
+        customers=parts.customers,
+        exchange=parts.exchange,
+        planner=phases,
+        recorder=parts.recorder,
+        settings=parts.control,
     )

@@ -126,7 +126,7 @@ def build_network(file: NetworkFile) -> Network:
         transformer=_transformer(transformer),
         buses=(transformer.lv_bus, *(segment.to_bus for segment in ordered)),
         segments=ordered,
-        homes=_homes(file, feeder_of),
+        homes=_homes(file, feeder_of, _laterals(ordered)),
         feeders=feeders,
         earthing=Earthing(file.neutral_earthing),
         generators=_generators(file),
@@ -226,6 +226,7 @@ def _segment(
         linecode=code,
         length_m=part.length_m if isinstance(part, LinePart) else 0.0,
         link_z_ohm=z_ohm,
+        phase=Phase[part.phase] if isinstance(part, LinePart) and part.phase else None,
     )
 
 
@@ -247,7 +248,21 @@ def _tree(segments: tuple[Segment, ...], root: str, buses: set[str]) -> tuple[Se
     return tuple(ordered)
 
 
-def _homes(file: NetworkFile, feeder_of: Mapping[str, int]) -> tuple[Home, ...]:
+def _laterals(segments: tuple[Segment, ...]) -> dict[str, Phase]:
+    """The only phase of each bus on a lateral; parents come first."""
+    phase_of: dict[str, Phase] = {}
+    for segment in segments:
+        here = phase_of.get(segment.from_bus)
+        if here is not None and segment.phase is not here:
+            raise InvalidFeeder(f"{segment.id}: only phase {here.name} reaches its bus {segment.from_bus}")
+        if segment.phase is not None:
+            phase_of[segment.to_bus] = segment.phase
+    return phase_of
+
+
+def _homes(
+    file: NetworkFile, feeder_of: Mapping[str, int], phase_of: Mapping[str, Phase]
+) -> tuple[Home, ...]:
     if not file.households:
         raise InvalidFeeder("a network without homes")
     for home in file.households:
@@ -255,6 +270,11 @@ def _homes(file: NetworkFile, feeder_of: Mapping[str, int]) -> tuple[Home, ...]:
             raise InvalidFeeder(f"household {home.id} is on {home.bus}, not a bus of a feeder")
         if feeder_of[home.bus] != home.feeder:
             raise InvalidFeeder(f"household {home.id} is of feeder {home.feeder}, its bus {home.bus} is not")
+        if phase_of.get(home.bus, Phase[home.phase]) is not Phase[home.phase]:
+            raise InvalidFeeder(
+                f"household {home.id} is on phase {home.phase}, its bus {home.bus} has only phase "
+                f"{phase_of[home.bus].name}"
+            )
     return tuple(
         Home(
             id=HomeId(home.id),

@@ -102,10 +102,11 @@ class LinkPart(BranchPart):
 
 
 class LinePart(BranchPart):
-    """A cable segment."""
+    """A cable segment; with a phase it has that one and the return conductor only, as all beyond it."""
 
     linecode: Id
     length_m: Positive
+    phase: Literal["A", "B", "C"] | None = None
 
 
 class HouseholdPart(_Part):

@@ -6,12 +6,11 @@ Source: signals.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Final
 
-from dso_engine.gateway_desk import Desk, EventState, Said
+from dso_engine.gateway_desk import Desk, EventState, Said, publish_once
 from dso_engine.gateway_messages import (
     Contexts,
     curtail_id,
@@ -29,9 +28,11 @@ from dso_engine.gateway_messages import (
     result_of,
     to_millicent,
 )
+from dso_engine.hourly import PHASES
 from dso_engine.market import MAX_PRICE_MILLICENT, MAX_VOLUME_WH, Order, Side, sequence_number
 from dso_engine.model import SLOT, Commitment, HomeId, Pcc, Phase
 from dso_engine.ports import Clock, Delivery, HourResult, OpenPrice, SlotOrder
+from dso_engine.resettlement import LateReading
 from schemas.oadr20b.enums import OptType
 from vtn_server.operator import EventDraft
 from vtn_server.state import VenId
@@ -80,15 +81,18 @@ class OpenAdrGateway:
     # --- market --------------------------------------------------------------------------------------------
 
     async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
-        """See :class:`HomeExchange`; a slot without volume, or with one nobody can mean, is no order."""
+        """See :class:`HomeExchange`; a slot without volume, or with one nobody can mean, is no order.
+
+        Neither is that of a VEN the VTN does not know any more: it could not be told of its trade.
+        """
         readings = await self._readings("offer", hour, hour + _HOUR)
         volumes = {(r.ven_id, r.start): round(r.value or 0.0) for r in readings if r.r_id == "volume"}
         prices = {(r.ven_id, r.start): r.value for r in readings if r.r_id == "limit-price"}
-        absent = await self.absent(hour)
+        absent, known = await self.absent(hour), await self._desk.known()
         orders: list[SlotOrder] = []
         for (ven, slot), volume in sorted(volumes.items()):
             price, home = prices.get((ven, slot)), self._homes.get(ven)
-            if price is None or home is None or home in absent:
+            if price is None or home is None or home in absent or ven not in known:
                 continue
             if not 1 <= abs(volume) <= MAX_VOLUME_WH or abs(to_millicent(price)) > MAX_PRICE_MILLICENT:
                 continue
@@ -129,8 +133,16 @@ class OpenAdrGateway:
 
     async def commitments(self, hour: datetime) -> tuple[Commitment, ...]:
         """See :class:`HomeExchange`."""
+        return self._committed(await self._readings("commitment", hour, hour + _HOUR))
+
+    async def binding_commitments(self, hour: datetime) -> tuple[Commitment, ...]:
+        """See :class:`dso_engine.settling.HourSource`; phases rest on what was said by then."""
+        found = await self._readings("commitment", hour, hour + _HOUR)
+        return self._committed([each for each in found if each.received_at <= hour - PHASES])
+
+    def _committed(self, readings: Sequence[Said]) -> tuple[Commitment, ...]:
         table: dict[tuple[HomeId, datetime], dict[str, float]] = {}
-        for reading in await self._readings("commitment", hour, hour + _HOUR):
+        for reading in readings:
             home = self._homes.get(reading.ven_id)
             if home is not None and reading.value is not None:
                 table.setdefault((home, reading.start), {})[reading.r_id] = reading.value
@@ -200,6 +212,14 @@ class OpenAdrGateway:
             if r.ven_id in self._homes and r.value is not None
         }
 
+    async def arrivals(self, start: datetime, end: datetime) -> tuple[LateReading, ...]:
+        """See :class:`dso_engine.accounts.LateSource`."""
+        return tuple(
+            LateReading(home=self._homes[r.ven_id], slot=r.start, metered_wh=round(r.value), at=r.received_at)
+            for r in await self._readings("meter-energy", start, end)
+            if r.ven_id in self._homes and r.value is not None
+        )
+
     # --- real-time price -----------------------------------------------------------------------------------
 
     async def open_prices(self, slot: datetime, audience: Mapping[Pcc, tuple[HomeId, ...]]) -> None:
@@ -263,22 +283,7 @@ class OpenAdrGateway:
         return frozenset(self._homes[ven] for ven in await self._desk.opted_out(now) if ven in self._homes)
 
     async def _publish(self, drafts: Sequence[EventDraft]) -> None:
-        """Publish what is not there yet and not over, to VENs the VTN knows.
-
-        What was asked for before an engine or a VTN went down may have happened: so it may be asked again.
-        """
-        if not drafts:
-            return
-        there = await self._desk.events([draft.event_id for draft in drafts])
-        known = await self._desk.known()
-        wanted = [
-            replace(draft, audience=tuple(ven for ven in draft.audience if ven in known))
-            for draft in drafts
-            if draft.event_id not in there
-        ]
-        now = self._clock.now()  # a VTN refuses what is over, and with it what is not
-        if heard := [draft for draft in wanted if draft.audience and not _is_over(draft, now)]:
-            await self._desk.publish(heard)
+        await publish_once(self._desk, drafts, self._clock.now())
 
     async def _by_home(
         self, hour: datetime, event_id: Callable[[datetime, VenId], str]
@@ -292,11 +297,6 @@ class OpenAdrGateway:
         """Return readings that start in [start, end); an infinite value is no measurement."""
         found = await self._desk.readings(specifier, start, end)
         return tuple(reading for reading in found if reading.value is None or isfinite(reading.value))
-
-
-def _is_over(draft: EventDraft, now: datetime) -> bool:
-    """Return whether the active period of an event has ended; an open-ended one (r47) does not end."""
-    return not draft.duration.is_zero and draft.duration.after(draft.dtstart) <= now
 
 
 def _delivery(event: EventState) -> Delivery:

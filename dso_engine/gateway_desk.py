@@ -7,7 +7,7 @@ two: :class:`LocalDesk` beside the VTN's own facade, and the one over the operat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -16,7 +16,7 @@ from schemas.oadr20b.xmltypes import Duration
 from vtn_server.operator import EventDraft, EventOpt, EventRecord, Fetched, Operator, Reading
 from vtn_server.state import VenId
 
-__all__ = ["Change", "Desk", "EventState", "LocalDesk", "Said"]
+__all__ = ["Change", "Desk", "EventState", "LocalDesk", "Said", "publish_once"]
 
 Change: TypeAlias = tuple[str, tuple[EventSignal, ...]]
 """An eventID and its new signals."""
@@ -48,6 +48,8 @@ class Said:
     value: float | None
     set_point: float | None
     """Of a status: the set point its load control is at."""
+    received_at: datetime
+    """When the VTN took it; of a value that was sent again, the last time."""
 
 
 class Desk(Protocol):
@@ -131,6 +133,30 @@ class LocalDesk:
         return frozenset(self._operator().schedules(at))
 
 
+async def publish_once(desk: Desk, drafts: Sequence[EventDraft], now: datetime) -> None:
+    """Publish what is not there yet and not over, to VENs the VTN knows.
+
+    What was asked for before an engine or a VTN went down may have happened: so it may be asked again.
+    """
+    if not drafts:
+        return
+    there = await desk.events([draft.event_id for draft in drafts])
+    known = await desk.known()
+    wanted = [
+        replace(draft, audience=tuple(ven for ven in draft.audience if ven in known))
+        for draft in drafts
+        if draft.event_id not in there
+    ]
+    # A VTN refuses what is over, and with it what is not.
+    if heard := [draft for draft in wanted if draft.audience and not _is_over(draft, now)]:
+        await desk.publish(heard)
+
+
+def _is_over(draft: EventDraft, now: datetime) -> bool:
+    """Return whether the active period of an event has ended; an open-ended one (r47) does not end."""
+    return not draft.duration.is_zero and draft.duration.after(draft.dtstart) <= now
+
+
 def _state(
     record: EventRecord, fetched: Mapping[VenId, Fetched], opts: Mapping[VenId, EventOpt]
 ) -> EventState:
@@ -156,4 +182,5 @@ def _said(reading: Reading) -> Said:
         start=reading.start,
         value=reading.value,
         set_point=None if point is None else point.current,
+        received_at=reading.received_at,
     )

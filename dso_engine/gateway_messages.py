@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from dso_engine.hourly import COMMITMENT, GATE, OFFER
+from dso_engine.day_ahead import DAY_AHEAD
+from dso_engine.hourly import COMMITMENT, GATE, OFFER, PHASES
 from dso_engine.model import MILLICENT_PER_EUR, SLOT, HomeId, Pcc, Phase
 from dso_engine.ports import HourResult
+from dso_engine.products import local_midnight
 from schemas.oadr20b.enums import ResponseRequired, SignalName, SignalType
 from schemas.oadr20b.model import EventSignal, Interval, Report, Target
 from schemas.oadr20b.units import EUR_PER_KWH, WATT, WATT_HOUR, ItemBase
@@ -37,17 +39,21 @@ __all__ = [
     "result_event",
     "result_id",
     "result_of",
+    "stamp",
     "to_eur",
     "to_millicent",
 ]
 
 _TEN_MINUTES: Final = Duration(minutes=10)
 _HOUR: Final = Duration(hours=1)
+_DAY: Final = Duration(days=1)
+_DAY_OFFER: Final = timedelta(minutes=5)
+"""How long before its gate a day-ahead offer is due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contexts:
-    """The three market contexts under one base URI."""
+    """The market contexts under one base URI."""
 
     base: str = "http://feederloop.example"
 
@@ -55,6 +61,11 @@ class Contexts:
     def market(self) -> str:
         """Offers, results, commitments."""
         return f"{self.base}/local-market"
+
+    @property
+    def day_ahead(self) -> str:
+        """Offers and results of the day before."""
+        return f"{self.base}/day-ahead-market"
 
     @property
     def phases(self) -> str:
@@ -67,9 +78,9 @@ class Contexts:
         return f"{self.base}/real-time-price"
 
     @property
-    def all(self) -> tuple[str, str, str]:
-        """The three, for provisioning."""
-        return self.market, self.phases, self.price
+    def all(self) -> tuple[str, ...]:
+        """All of them, for provisioning."""
+        return self.market, self.day_ahead, self.phases, self.price
 
 
 def to_eur(millicent: int) -> float:
@@ -82,28 +93,29 @@ def to_millicent(eur: float) -> int:
     return round(eur * MILLICENT_PER_EUR)
 
 
-def _stamp(when: datetime) -> str:
+def stamp(when: datetime) -> str:
+    """Return an instant as part of an eventID."""
     return when.astimezone(UTC).strftime("%Y%m%dT%H%MZ")
 
 
 def result_id(hour: datetime, ven: VenId) -> str:
     """Return the eventID of a home's market result."""
-    return f"mkt-{_stamp(hour)}-{ven}"
+    return f"mkt-{stamp(hour)}-{ven}"
 
 
 def phase_id(hour: datetime, ven: VenId) -> str:
     """Return the eventID of a phase command."""
-    return f"phase-{_stamp(hour)}-{ven}"
+    return f"phase-{stamp(hour)}-{ven}"
 
 
 def price_id(slot: datetime, pcc: Pcc) -> str:
     """Return the eventID of a PCC's real-time price."""
-    return f"rtc-{pcc.id}-{_stamp(slot)}"
+    return f"rtc-{pcc.id}-{stamp(slot)}"
 
 
 def curtail_id(slot: datetime, pcc: Pcc) -> str:
     """Return the eventID of a PCC's export bound."""
-    return f"curtail-{pcc.id}-{_stamp(slot)}"
+    return f"curtail-{pcc.id}-{stamp(slot)}"
 
 
 def _signal(
@@ -240,9 +252,11 @@ def report_requests(metadata: Sequence[Report], start: datetime) -> tuple[Report
         start: A slot edge; reports are due from here on, market reports at their minutes of the hour.
     """
     hour = start.replace(minute=0, second=0, microsecond=0)
+    before = local_midnight(start) - DAY_AHEAD.day_ahead_gate - _DAY_OFFER
     rhythms = {
         "offer": (_due(hour, OFFER), _TEN_MINUTES, _HOUR, GATE),
-        "commitment": (_due(hour, COMMITMENT), _TEN_MINUTES, _HOUR, None),
+        "day-ahead-offer": (before - timedelta(days=1), _HOUR, _DAY, DAY_AHEAD.day_ahead_gate),
+        "commitment": (_due(hour, COMMITMENT), _TEN_MINUTES, _HOUR, PHASES),
         "meter-energy": (start, _TEN_MINUTES, _TEN_MINUTES, None),
         "meter-power": (start, Duration(minutes=1), _TEN_MINUTES, None),
         "storage": (start, _TEN_MINUTES, _TEN_MINUTES, None),
@@ -263,6 +277,7 @@ def report_requests(metadata: Sequence[Report], start: datetime) -> tuple[Report
                 report_back_duration=back,
                 start=first,
                 gate=gate,
+                gate_from=None if gate is None else local_midnight(start),
             )
         )
     return tuple(drafts)

@@ -23,16 +23,19 @@ from typing import Final
 from dso_engine.intake import Arrival, admit
 from dso_engine.market import Clearing, Side, clear
 from dso_engine.model import SLOT, SLOTS_PER_HOUR, Commitment, HomeId
-from dso_engine.ports import HomeExchange, HourResult, Recorder, SlotOrder
+from dso_engine.ports import DayResult, HomeExchange, HourResult, Recorder, SlotOrder
+from dso_engine.products import local_midnight
 from dso_engine.records import MarketRecord
 
-__all__ = ["GATE", "HourBook", "HourlyMarket", "TariffMillicent", "hour_slots"]
+__all__ = ["GATE", "DayAheadTrade", "HourBook", "HourlyMarket", "TariffMillicent", "hour_slots"]
 
 OFFER: Final = timedelta(minutes=80)
 GATE: Final = timedelta(minutes=75)
 RESULT: Final = timedelta(minutes=70)
 COMMITMENT: Final = timedelta(minutes=55)
 PHASES: Final = timedelta(minutes=50)
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 
 
 def hour_slots(hour: datetime) -> tuple[datetime, ...]:
@@ -48,10 +51,20 @@ class TariffMillicent:
     feed_in: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayAheadTrade:
+    """What a home holds of one slot since the day before."""
+
+    volume_wh: int
+    """Signed, + bought."""
+    price_millicent: int
+
+
 class HourBook:
-    """Results and commitments of the hours so far."""
+    """Results and commitments of the hours so far, and what was traded the day before."""
 
     def __init__(self) -> None:
+        self._days: dict[datetime, tuple[DayResult, ...]] = {}
         self._results: dict[datetime, tuple[HourResult, ...]] = {}
         self._by_slot: dict[datetime, dict[HomeId, Commitment]] = {}
 
@@ -64,8 +77,23 @@ class HourBook:
         for commitment in commitments:
             self._by_slot.setdefault(commitment.slot, {})[commitment.home] = commitment
 
+    def keep_day_ahead(self, midnight: datetime, results: Sequence[DayResult]) -> None:
+        """Remember the day-ahead results of a delivery day."""
+        self._days[midnight] = tuple(results)
+
+    def day_ahead(self, slot: datetime) -> Mapping[HomeId, DayAheadTrade]:
+        """Return what homes hold of a slot since the day before; empty if there was no such market."""
+        midnight = local_midnight(slot)
+        k = (slot - midnight) // _HOUR
+        return {
+            each.home: DayAheadTrade(volume_wh=each.volume_wh[k], price_millicent=each.price_millicent[k])
+            for each in self._days.get(midnight, ())
+            if each.volume_wh[k]
+        }
+
     def forget(self, before: datetime) -> None:
-        """Forget the hours and slots before an instant."""
+        """Forget the hours and slots before an instant, and the days that are over by then."""
+        self._days = {day: kept for day, kept in self._days.items() if day + _DAY > before}
         self._results = {hour: kept for hour, kept in self._results.items() if hour >= before}
         self._by_slot = {slot: kept for slot, kept in self._by_slot.items() if slot >= before}
 

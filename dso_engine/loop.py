@@ -2,7 +2,8 @@
 
 Three timers run side by side. The hourly one walks the steps of the market hour, the slot one looks ahead two
 minutes and 90 seconds before each slot, the fast one ticks every 10 s inside slots whose price is armed. One
-tick runs at a time; a tick that comes late on the wall clock is skipped, never queued.
+tick runs at a time; a tick that comes late on the wall clock is skipped, never queued. Where there is a
+day-ahead market, a fourth one waits for its gate.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from functools import partial
 from typing import Any, Final
 
 from dso_engine.control import RealtimePrice
+from dso_engine.day_ahead import DayAheadMarket
 from dso_engine.guard import Guard, Loud
 from dso_engine.hourly import COMMITMENT, GATE, PHASES, RESULT, HourlyMarket
 from dso_engine.model import SLOT
 from dso_engine.phase_planner import PhasePlanner
 from dso_engine.ports import Clock
+from dso_engine.products import local_midnight
 from dso_engine.resumption import ANSWER, Resumption, slot_of
 
 __all__ = ["Engine", "RunPeriod"]
@@ -28,6 +31,7 @@ __all__ = ["Engine", "RunPeriod"]
 RANK: Final = 3
 """The engine's place among those that act at one instant: after the meters and the VTN, before the homes."""
 HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 PHASES_AGAIN: Final = timedelta(minutes=2)
 _REMEMBERED: Final = timedelta(days=2)
 _NEXT: Final = timedelta(microseconds=1)
@@ -71,6 +75,8 @@ class Engine:
         guard: What becomes of an expected error; by default it ends the run.
         resumption: Takes up what an engine before this one began, first of all; None starts from nothing,
             with the first hour whose gate closes after the start.
+        day_ahead: The day-ahead market; None where there is none. It begins with the first gate that closes
+            after the timers are started, which may lie before the period.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Engine:
         lead: timedelta = timedelta(seconds=90),
         guard: Guard | None = None,
         resumption: Resumption | None = None,
+        day_ahead: DayAheadMarket | None = None,
     ) -> None:
         self._clock = clock
         self._market = market
@@ -95,6 +102,7 @@ class Engine:
         self._lead = lead
         self._guard = guard or Loud()
         self._resumption = resumption
+        self._day_ahead = day_ahead
         self._begun = period.start
         """Moments of the market hour before this instant are past."""
         self._price_turn = asyncio.Lock()
@@ -105,6 +113,8 @@ class Engine:
             ("dso-market", self._hours()),
             ("dso-phases", self._slots("phases", PHASES_AGAIN, self._phases.plan_again)),
         ]
+        if self._day_ahead is not None:
+            timers.append(("dso-day-ahead", self._days(self._day_ahead)))
         if self._price is not None:
             timers += [
                 ("dso-arm", self._slots("look ahead", self._lead, self._prepare)),
@@ -138,6 +148,20 @@ class Engine:
         self._period = replace(self._period, start=slot_of(now))
         await resumption.take_up(now)
         self._begun = now + _NEXT
+
+    # --- the day before ------------------------------------------------------------------------------------
+
+    async def _days(self, market: DayAheadMarket) -> None:
+        """Wait for the gates of all delivery days that begin within the period."""
+        since = self._begun if self._resumption is not None else self._clock.now()
+        midnight = local_midnight(since)
+        while self._period.holds(midnight):
+            gate = market.gate(midnight)
+            if gate >= since:
+                await self._clock.sleep_until(gate, RANK, "day-ahead")
+                work = partial(market.auction, midnight)
+                await self._guard.run("day-ahead auction", midnight, work, market.final(midnight))
+            midnight += _DAY
 
     # --- the market hour -----------------------------------------------------------------------------------
 

@@ -12,13 +12,17 @@ from datetime import datetime
 from math import inf
 from typing import Protocol
 
+from dso_engine.intake import Arrival
 from dso_engine.market import Order
 from dso_engine.model import Commitment, HomeId, Pcc, PccReading, Phase
 from dso_engine.records import EngineRecord
 
 __all__ = [
+    "BlockOrder",
     "Clock",
     "Customer",
+    "DayAheadExchange",
+    "DayResult",
     "Delivery",
     "HomeExchange",
     "HourResult",
@@ -88,6 +92,24 @@ class HourResult:
     price_millicent: tuple[int, ...]
     volume_wh: tuple[int, ...]
     """Signed, + buy, - sell; 0 where nothing was traded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOrder:
+    """An order for an hourly block as it came in; its volume is the energy of one slot."""
+
+    hour: datetime
+    arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayResult:
+    """What one home is told about a delivery day: price and committed energy for each of its 24 blocks."""
+
+    home: HomeId
+    price_millicent: tuple[int, ...]
+    volume_wh: tuple[int, ...]
+    """Energy of each of the six slots of the block. Signed, + buy, - sell; 0 where nothing was traded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,4 +203,20 @@ class HomeExchange(Protocol):
 
     async def absent(self, now: datetime) -> frozenset[HomeId]:
         """Return the homes whose opt-out schedule is in force."""
+        ...
+
+
+class DayAheadExchange(Protocol):
+    """The homes in the day-ahead market; errors are those of :class:`HomeExchange`."""
+
+    async def day_ahead_orders(self, midnight: datetime) -> tuple[BlockOrder, ...]:
+        """Return all orders that came in for the delivery day, good or not, of homes that can be told."""
+        ...
+
+    async def publish_day_ahead(self, midnight: datetime, results: Sequence[DayResult]) -> None:
+        """Tell every home that made an offer what it holds; a home that was told already hears nothing."""
+        ...
+
+    async def day_ahead_results(self, midnight: datetime) -> tuple[DayResult, ...]:
+        """Return what the homes were told about a delivery day."""
         ...

@@ -62,11 +62,12 @@ class GridState:
     line_ids: tuple[str, ...]
     """Feeder-head links and cable segments."""
     v_v: FloatArray
-    """Phase-to-neutral voltage magnitude, volts, (bus, phase)."""
+    """Phase-to-neutral voltage magnitude, volts, (bus, phase); of a phase that does not reach a bus that
+    of the bus where the lateral begins, so that no extreme is changed."""
     v_n_v: FloatArray
     """Voltage between the local neutral and the star point, volts, (bus,)."""
     vuf_pct: FloatArray
-    """100 * |V2| / |V1|, (bus,)."""
+    """100 * |V2| / |V1|, (bus,); on a lateral that of the bus where it begins."""
     i_a: FloatArray
     """Phase current magnitude, amperes, (line, phase)."""
     i_n_a: FloatArray
@@ -273,7 +274,7 @@ def grid_state(network: Network, phasors: Phasors, transformer: TransformerFlow)
         line_ids=tuple(segment.id for segment in network.segments),
         v_v=np.abs(v),
         v_n_v=np.abs(v_n),
-        vuf_pct=vuf_pct(v),
+        vuf_pct=vuf_pct(v[network.three_phase_bus]),
         i_a=np.abs(i),
         i_n_a=np.abs(i4[:, 3]),
         line_loss_kw=float(loss4_w.sum()) / 1e3,
@@ -329,9 +330,9 @@ def violations(network: Network, state: GridState, limits: Limits, *, guard: boo
         on = None if phase is None else Phase(phase)
         found.append(Violation(kind=kind, element=element, phase=on, value=float(value), limit=float(limit)))
 
-    for bus, phase in np.argwhere(state.v_v > high_v):
+    for bus, phase in np.argwhere((state.v_v > high_v) & network.has_phase):
         add(LimitKind.VOLTAGE_HIGH, state.bus_ids[bus], phase, state.v_v[bus, phase], high_v)
-    for bus, phase in np.argwhere(state.v_v < low_v):
+    for bus, phase in np.argwhere((state.v_v < low_v) & network.has_phase):
         add(LimitKind.VOLTAGE_LOW, state.bus_ids[bus], phase, state.v_v[bus, phase], low_v)
     for line, phase in np.argwhere(state.i_a > rated_a[:, None]):
         add(LimitKind.LINE, state.line_ids[line], phase, state.i_a[line, phase], rated_a[line])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -34,11 +34,20 @@ __all__ = [
     "day_ahead_products",
     "gates",
     "intraday_products",
+    "local_midnight",
     "product_trades",
 ]
 
 _HOUR: Final = timedelta(hours=1)
 _HOURS_PER_DAY: Final = 24
+_DAY: Final = timedelta(days=1)
+_A_MIDNIGHT: Final = datetime(1999, 12, 31, 23, tzinfo=UTC)
+"""Local time is UTC+1 all year (signals.md, "The market hour")."""
+
+
+def local_midnight(when: datetime) -> datetime:
+    """Return the instant at which the local day of an instant began."""
+    return when - (when - _A_MIDNIGHT) % _DAY
 
 
 class ProductKind(StrEnum):

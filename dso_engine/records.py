@@ -14,6 +14,7 @@ from dso_engine.model import HomeId, Pcc, Phase
 __all__ = [
     "ArmRecord",
     "CurtailRecord",
+    "DayAheadRecord",
     "EngineRecord",
     "FaultRecord",
     "MarketRecord",
@@ -27,6 +28,24 @@ class MarketRecord:
     """The auction of one slot, with all that is needed to repeat it."""
 
     slot: datetime
+    book: tuple[Order, ...]
+    """The orders that counted."""
+    refused: tuple[OrderDecision, ...] = ()
+    """Those that did not."""
+    clearing: Clearing
+
+    @property
+    def orders(self) -> int:
+        """How many orders counted."""
+        return len(self.book)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayAheadRecord:
+    """The auction of one hourly block; volumes are the energy of one slot of it."""
+
+    slot: datetime
+    """Start of the block."""
     book: tuple[Order, ...]
     """The orders that counted."""
     refused: tuple[OrderDecision, ...] = ()
@@ -108,4 +127,6 @@ class FaultRecord:
         return cls(slot=slot, at=at, what=what, error=type(error).__name__, text=str(error))
 
 
-EngineRecord: TypeAlias = MarketRecord | PhaseRecord | ArmRecord | StepRecord | CurtailRecord | FaultRecord
+EngineRecord: TypeAlias = (
+    MarketRecord | DayAheadRecord | PhaseRecord | ArmRecord | StepRecord | CurtailRecord | FaultRecord
+)

@@ -18,7 +18,15 @@ from dso_engine.model import SLOT, HomeId
 from dso_engine.settlement import settle_day
 from dso_engine.settlement_model import DayAccounts, ReadingSource, RewardTerms, SlotInput, SlotStatement
 
-__all__ = ["WINDOW", "Correction", "LateOutcome", "LateReading", "Resettlement", "settle_again"]
+__all__ = [
+    "WINDOW",
+    "Correction",
+    "CorrectionNote",
+    "LateOutcome",
+    "LateReading",
+    "Resettlement",
+    "settle_again",
+]
 
 WINDOW: Final = timedelta(days=2)
 """How long after the end of a slot its reading is still taken."""
@@ -58,6 +66,16 @@ class Correction:
     def bill(self) -> int:
         """What the home pays more than it was told, units."""
         return self.after.lines.bill - self.before.lines.bill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionNote:
+    """A correction with its dates: what is sent after a bill that stays as it was."""
+
+    correction: Correction
+    stated_at: datetime
+    """When the statement before it was made."""
+    corrected_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """How an engine takes up its work in the middle of an hour: it learns from the homes' server what it said.
 
-Learned: results and commitments of the hours under way, commanded phases, prices of the running and the
-coming slot. Not there to be learned, and lost with the engine before:
+Learned: results and commitments of the hours under way, what was traded the day before, commanded phases,
+prices of the running and the coming slot. Not there to be learned, and lost with the engine before:
 
 * the orders and critical pair of auctions that are cleared (their results are there);
 * how many calm slots there were: a price that is there counts as armed, so it is released later, not sooner;
@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dso_engine.control import RealtimePrice
+from dso_engine.day_ahead import DayAheadMarket
 from dso_engine.hourly import COMMITMENT, GATE, PHASES, RESULT, HourBook, HourlyMarket
 from dso_engine.model import SLOT
 from dso_engine.phase_planner import PhasePlanner
 from dso_engine.ports import HomeExchange
+from dso_engine.products import local_midnight
 
 __all__ = ["ANSWER", "Resumption", "slot_of"]
 
@@ -42,6 +44,7 @@ class Resumption:
     market: HourlyMarket
     phases: PhasePlanner
     price: RealtimePrice | None
+    day_ahead: DayAheadMarket | None = None
 
     async def take_up(self, now: datetime) -> None:
         """Learn what is known, and do what is overdue but still of use.
@@ -51,6 +54,9 @@ class Resumption:
         Raises:
             ExchangeFailed: if the homes' server is out of reach.
         """
+        if self.day_ahead is not None:
+            for midnight in _days_under_way(self.day_ahead, now):
+                await self.day_ahead.take_up(midnight, now)
         for hour in _hours_under_way(now):
             await self._results(hour, now)
             if now >= hour - COMMITMENT:
@@ -77,3 +83,11 @@ def _hours_under_way(now: datetime) -> Iterator[datetime]:
     while hour - GATE <= now:
         yield hour
         hour += HOUR
+
+
+def _days_under_way(market: DayAheadMarket, now: datetime) -> Iterator[datetime]:
+    """Yield the day of the hour before this one to the last whose gate is closed."""
+    midnight = local_midnight(now - HOUR)
+    while market.gate(midnight) <= now:
+        yield midnight
+        midnight += timedelta(days=1)

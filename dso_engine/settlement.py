@@ -78,6 +78,7 @@ __all__ = [
     "SlotAccounts",
     "SlotInput",
     "SlotStatement",
+    "accounts_of",
     "eur_text",
     "settle_day",
     "settle_slot",
@@ -116,7 +117,7 @@ def settle_slot(inputs: Sequence[SlotInput], terms: RewardTerms) -> SlotAccounts
         homes_pay=sum(statement.lines.bill for statement in statements),
         supplier_receives=sum(statement.supplier_receives for statement in statements),
         dso_receives=sum(statement.dso_receives for statement in statements),
-        market_surplus=sum(s.lines.market + s.lines.refusal - s.cover for s in statements),
+        market_surplus=sum(statement.market_surplus for statement in statements),
     )
 
 
@@ -138,11 +139,21 @@ def settle_day(inputs: Iterable[SlotInput], terms: RewardTerms) -> DayAccounts:
     by_slot: dict[datetime, list[SlotInput]] = {}
     for part in inputs:
         by_slot.setdefault(part.slot, []).append(part)
-    slots = [settle_slot(by_slot[slot], terms) for slot in sorted(by_slot)]
+    return accounts_of(
+        statement for slot in sorted(by_slot) for statement in settle_slot(by_slot[slot], terms).statements
+    )
+
+
+def accounts_of(statements: Iterable[SlotStatement]) -> DayAccounts:
+    """Adds up statements as they were made; nothing is settled again.
+
+    Args:
+        statements: One per home and slot, the slots of each home in order of time.
+    """
+    known = tuple(statements)
     by_home: dict[HomeId, list[SlotStatement]] = {}
-    for accounts in slots:
-        for statement in accounts.statements:
-            by_home.setdefault(statement.home, []).append(statement)
+    for statement in known:
+        by_home.setdefault(statement.home, []).append(statement)
     homes = tuple(
         HomeStatement(
             home=home,
@@ -155,9 +166,9 @@ def settle_day(inputs: Iterable[SlotInput], terms: RewardTerms) -> DayAccounts:
         homes=homes,
         lines=Lines.total(home.lines for home in homes),
         homes_pay=sum(home.bill for home in homes),
-        supplier_receives=sum(accounts.supplier_receives for accounts in slots),
-        dso_receives=sum(accounts.dso_receives for accounts in slots),
-        market_surplus=sum(accounts.market_surplus for accounts in slots),
+        supplier_receives=sum(statement.supplier_receives for statement in known),
+        dso_receives=sum(statement.dso_receives for statement in known),
+        market_surplus=sum(statement.market_surplus for statement in known),
     )
 
 

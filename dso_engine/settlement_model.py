@@ -213,6 +213,11 @@ class SlotStatement:
         paid = lines.market + lines.refusal + lines.real_time_price + lines.reward + lines.rebate
         return paid - self.cover
 
+    @property
+    def market_surplus(self) -> int:
+        """What it brings to the market's surplus, units; part of what the DSO receives."""
+        return self.lines.market + self.lines.refusal - self.cover
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotAccounts:

@@ -1,4 +1,4 @@
-"""Statements as text: one CSV and one JSON document per home, and the accounts of all.
+"""Statements as text: one CSV and one JSON document per home, the accounts of all, and corrections of them.
 
 Amounts are in EUR as decimals with all eight places (JSON: as strings, and the integer units beside them), so
 that whoever adds them up comes to the same result. Energies are Wh, + = import; prices are in EUR/kWh with
@@ -14,13 +14,21 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Final
 
 from dso_engine.model import MILLICENT_PER_EUR
+from dso_engine.resettlement import Correction, CorrectionNote
 from dso_engine.settlement_model import DayAccounts, HomeStatement, Lines, SlotStatement, eur_text
 
-__all__ = ["accounts_csv", "accounts_json", "statement_csv", "statement_json"]
+__all__ = [
+    "accounts_csv",
+    "accounts_json",
+    "corrections_csv",
+    "corrections_json",
+    "statement_csv",
+    "statement_json",
+]
 
 _LINES: Final = tuple(field.name for field in fields(Lines))
 _FACTS: Final = (
@@ -39,6 +47,17 @@ _FACTS: Final = (
     "real_time_eur_per_kwh",
     "rebate_eur_per_kwh",
 )
+_NOTE: Final = (
+    "slot",
+    "home",
+    "stated_at",
+    "corrected_at",
+    "metered_wh_before",
+    "source_before",
+    "metered_wh",
+    "source",
+)
+_BILLS: Final = ("bill_before", "bill", "bill_change")
 
 
 def statement_csv(home: HomeStatement) -> str:
@@ -90,11 +109,76 @@ def accounts_json(day: DayAccounts) -> str:
     )
 
 
+def corrections_csv(notes: Sequence[CorrectionNote]) -> str:
+    """Return corrections, a row each: what was stated, what is now, the difference line by line in EUR."""
+    header = (*_NOTE, *(f"{name}_change_eur" for name in _LINES), *(f"{name}_eur" for name in _BILLS))
+    return _csv(
+        header,
+        (
+            [*_noted(note).values(), *map(eur_text, (*_changes(note.correction), *_bills(note.correction)))]
+            for note in notes
+        ),
+    )
+
+
+def corrections_json(notes: Sequence[CorrectionNote]) -> str:
+    """Return corrections with what they change in all accounts; the sum is zero."""
+    changes = [note.correction for note in notes]
+    homes = sum(each.bill for each in changes)
+    supplier = sum(each.after.supplier_receives - each.before.supplier_receives for each in changes)
+    dso = sum(each.after.dso_receives - each.before.dso_receives for each in changes)
+    totals = {"homes_pay_more": homes, "supplier_receives_more": supplier, "dso_receives_more": dso}
+    return _json(
+        {
+            "corrections": [{**_noted(note), **_noted_money(note.correction)} for note in notes],
+            **{f"{name}_units": amount for name, amount in totals.items()},
+            **{f"{name}_eur": eur_text(amount) for name, amount in totals.items()},
+            "balance_units": supplier + dso - homes,
+        }
+    )
+
+
+def _noted(note: CorrectionNote) -> dict[str, str | int | None]:
+    """What a correction is about, in the order of the columns."""
+    before, after = note.correction.before.facts, note.correction.after.facts
+    values: Sequence[str | int | None] = (
+        _moment(before.slot),
+        str(before.home),
+        _moment(note.stated_at),
+        _moment(note.corrected_at),
+        before.metered_wh,
+        before.source.value,
+        after.metered_wh,
+        after.source.value,
+    )
+    return dict(zip(_NOTE, values, strict=True))
+
+
+def _noted_money(correction: Correction) -> dict[str, str | int]:
+    lines = (f"{name}_change" for name in _LINES)
+    named = dict(zip((*lines, *_BILLS), (*_changes(correction), *_bills(correction)), strict=True))
+    units: dict[str, str | int] = {f"{name}_units": amount for name, amount in named.items()}
+    return units | {f"{name}_eur": eur_text(amount) for name, amount in named.items()}
+
+
+def _changes(correction: Correction) -> tuple[int, ...]:
+    before, after = _amounts(correction.before.lines), _amounts(correction.after.lines)
+    return tuple(b - a for a, b in zip(before, after, strict=True))
+
+
+def _bills(correction: Correction) -> tuple[int, int, int]:
+    return correction.before.lines.bill, correction.after.lines.bill, correction.bill
+
+
+def _moment(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _facts(statement: SlotStatement) -> dict[str, str | int | None]:
     """What happened in a slot, in the order of the columns."""
     f = statement.facts
     values: Sequence[str | int | None] = (
-        f.slot.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        _moment(f.slot),
         f.metered_wh,
         f.source.value,
         f.day_ahead_wh,

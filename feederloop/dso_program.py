@@ -13,10 +13,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from config.dso_settings import DsoProgramSettings, TariffSection, VtnSection
-from config.settings import SettingsError
+from config.dso_settings import DsoProgramSettings, VtnSection
 from dso_engine.assembly import EngineParts, assemble_engine
 from dso_engine.control import ControlSettings
 from dso_engine.errors import ExchangeFailed
@@ -24,48 +22,34 @@ from dso_engine.feedback import Feedback
 from dso_engine.feeder import Network, load_network
 from dso_engine.game import Law
 from dso_engine.gateway import OpenAdrGateway
+from dso_engine.gateway_day_ahead import DayAheadGateway
 from dso_engine.gateway_messages import Contexts
 from dso_engine.guard import Steadfast
-from dso_engine.hourly import HourBook, TariffMillicent
+from dso_engine.hourly import HourBook
 from dso_engine.loop import Engine, RunPeriod
 from dso_engine.model import MILLICENT_PER_EUR, Limits
 from dso_engine.resumption import slot_of
 from dso_engine.secant import SecantLaw
+from dso_engine.settling import Settling
 from dso_engine.thesis_law import ThesisLaw
 from feederloop.clock import WallClock
 from feederloop.customers import Connection, read_connections
+from feederloop.dso_ledger import AccountLedger, LedgerError
+from feederloop.dso_settlement import SettlementParts, WallTariff, opened_ledger, settlement
 from feederloop.dso_state import RecordFolder
 from feederloop.market_files import MarketFiles, Publishing
-from feederloop.process import VERSION, stop_signal
+from feederloop.process import VERSION, length, stop_signal
 from feederloop.remote_desk import RemoteDesk
 from feederloop.telemetry.sources import Meters, first_line, opened_meters
-from schemas.oadr20b.xmltypes import Duration
 from vtn_server.state import VenId
 
-__all__ = ["RunningDso", "WallTariff", "run_dso", "running_dso"]
+__all__ = ["RunningDso", "run_dso", "running_dso"]
 
 _LOG: Final = logging.getLogger(__name__)
 _STATUS_S: Final = 30.0
-
-
-class WallTariff(dict[datetime, TariffMillicent]):
-    """Prices outside the market for any slot, by the hour of local time."""
-
-    def __init__(self, settings: TariffSection) -> None:
-        super().__init__()
-        try:
-            self._zone = ZoneInfo(settings.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as err:
-            raise SettingsError(f"tariff.timezone: no time zone {settings.timezone}") from err
-        self._settings = settings
-
-    def __missing__(self, slot: datetime) -> TariffMillicent:
-        tariff = self._settings
-        peak = tariff.peak_from_hour <= slot.astimezone(self._zone).hour < tariff.peak_to_hour
-        supplier = tariff.supplier_peak if peak else tariff.supplier
-        return TariffMillicent(
-            supplier=round(supplier * MILLICENT_PER_EUR), feed_in=round(tariff.feed_in * MILLICENT_PER_EUR)
-        )
+_SETTLED_LATE: Final = timedelta(hours=1)
+"""After an hour was due, when it should have been settled; sooner is no news."""
+_TOLD: Final = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,28 +109,63 @@ async def running_dso(settings: DsoProgramSettings) -> AsyncIterator[RunningDso]
         meters = await stack.enter_async_context(opened_meters(settings.telemetry, network, clock.now))
         records = RecordFolder(settings.state)
         stack.callback(records.close)
-        desk = RemoteDesk(settings.vtn.url, token, timeout_s=_length(settings.vtn.timeout).total_seconds())
+        ledger = opened_ledger(settings, clock.now())
+        stack.callback(ledger.close)
+        desk = RemoteDesk(settings.vtn.url, token, timeout_s=length(settings.vtn.timeout).total_seconds())
         stack.push_async_callback(desk.close)
-        gateway = OpenAdrGateway(
-            desk=desk,
-            vens={each.customer.home: each.ven_id for each in connections if each.ven_id is not None},
-            switches={each.customer.home: each.switch for each in connections if each.switch is not None},
-            pccs=network.pccs,
-            contexts=Contexts(base=settings.market_base),
-            seed=settings.seed,
+        gateway, day_ahead = _gateways(settings, clock, network, connections, desk)
+        engine = _engine(settings, clock, network, connections, gateway, day_ahead, meters, records, tariff)
+        parts = SettlementParts(
             clock=clock,
+            desk=desk,
+            network=network,
+            ledger=ledger,
+            tariff=tariff,
+            guard=Steadfast(clock, records),
         )
-        engine = _engine(settings, clock, network, connections, gateway, meters, records, tariff)
-        task = asyncio.create_task(engine.run(), name="dso")
+        settling = settlement(settings, parts, connections)
+        task = asyncio.create_task(_both(engine, settling), name="dso")
         stack.push_async_callback(_end, task)
-        watching = asyncio.create_task(_watch(meters, desk, records, vens, clock), name="status")
+        late = length(settings.settlement.after) + _SETTLED_LATE
+        watching = asyncio.create_task(
+            _watch(meters, desk, records, ledger, vens, clock, late), name="status"
+        )
         stack.push_async_callback(_end, watching)
         yield RunningDso(network=network, vens=vens, task=task)
+
+
+async def _both(engine: Engine, settling: Settling) -> None:
+    """Run both until one fails."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.run(), name="engine")
+        group.create_task(settling.run(), name="settlement")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _gateways(
+    settings: DsoProgramSettings,
+    clock: WallClock,
+    network: Network,
+    connections: tuple[Connection, ...],
+    desk: RemoteDesk,
+) -> tuple[OpenAdrGateway, DayAheadGateway]:
+    """Return the homes as the engine sees them, hour by hour and the day before."""
+    vens = {each.customer.home: each.ven_id for each in connections if each.ven_id is not None}
+    contexts = Contexts(base=settings.market_base)
+    hourly = OpenAdrGateway(
+        desk=desk,
+        vens=vens,
+        switches={each.customer.home: each.switch for each in connections if each.switch is not None},
+        pccs=network.pccs,
+        contexts=contexts,
+        seed=settings.seed,
+        clock=clock,
+    )
+    return hourly, DayAheadGateway(desk=desk, vens=vens, contexts=contexts, seed=settings.seed, clock=clock)
 
 
 def _engine(
@@ -155,17 +174,19 @@ def _engine(
     network: Network,
     connections: tuple[Connection, ...],
     gateway: OpenAdrGateway,
+    day_ahead: DayAheadGateway,
     meters: Meters,
     records: RecordFolder,
     tariff: WallTariff,
 ) -> Engine:
     control = settings.control
+    published = MarketFiles(settings.state / "market", settings.seed)
     return assemble_engine(
         EngineParts(
             clock=clock,
             exchange=gateway,
             telemetry=meters,
-            recorder=Publishing(records, MarketFiles(settings.state / "market", settings.seed)),
+            recorder=Publishing(records, published),
             network=network,
             customers=[each.customer for each in connections],
             tariff=tariff,
@@ -175,9 +196,11 @@ def _engine(
             period=RunPeriod(start=slot_of(clock.now())),
             step=timedelta(seconds=control.step_s),
             lead=timedelta(seconds=control.publish_before_s),
-            max_age=_length(settings.telemetry.max_age),
+            max_age=length(settings.telemetry.max_age),
             guard=Steadfast(clock, records),
             resumes=True,
+            day_ahead=day_ahead if settings.market.day_ahead else None,
+            lacks_block=published.lacks_block,
         )
     )
 
@@ -205,7 +228,13 @@ def _control(settings: DsoProgramSettings) -> ControlSettings:
 
 
 async def _watch(
-    meters: Meters, desk: RemoteDesk, records: RecordFolder, vens: frozenset[VenId], clock: WallClock
+    meters: Meters,
+    desk: RemoteDesk,
+    records: RecordFolder,
+    ledger: AccountLedger,
+    vens: frozenset[VenId],
+    clock: WallClock,
+    late: timedelta,
 ) -> None:
     """Write the status from time to time, and tell of VENs the VTN does not know."""
     told: frozenset[VenId] = frozenset()
@@ -233,9 +262,23 @@ async def _watch(
                     str(pcc.id): None if at is None else at.isoformat() for pcc, at in state.newest
                 },
                 "records": dict(records.counts),
+                **_accounts(ledger, clock.now() - late),
             }
         )
         await asyncio.sleep(_STATUS_S)
+
+
+def _accounts(ledger: AccountLedger, ended_by: datetime) -> dict[str, object]:
+    """Return how far the accounts are; nothing where they cannot be read, which the settlement tells of."""
+    try:
+        until, missing = ledger.settled_until(), ledger.unsettled(ended_by)
+        return {
+            "settled_until": None if until is None else until.isoformat(),
+            "hours_not_settled": [hour.isoformat() for hour in missing[:_TOLD]],
+            "hours_with_substitutes": len(ledger.open_hours()),
+        }
+    except LedgerError:
+        return {}
 
 
 def _token(settings: VtnSection) -> str:
@@ -243,15 +286,3 @@ def _token(settings: VtnSection) -> str:
         return settings.token.get_secret_value()
     assert settings.token_file is not None  # the settings see to it
     return first_line(settings.token_file)
-
-
-def _length(text: str) -> timedelta:
-    """Return a duration of the settings without years and months.
-
-    Raises:
-        SettingsError: if it has them.
-    """
-    found = Duration.parse(text)
-    if found.years or found.months:
-        raise SettingsError(f"{text}: years and months are no time to wait")
-    return timedelta(days=found.days, hours=found.hours, minutes=found.minutes, seconds=found.seconds)

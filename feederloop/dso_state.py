@@ -1,8 +1,8 @@
 """The folder of a DSO engine: what it did, a line of JSON each, and how it is.
 
 ``records-<day>.jsonl`` grows by one line for everything the engine notes down (:mod:`dso_engine.records`);
-``status.json`` is written anew from time to time, always whole. An engine needs none of it to start: what it
-takes up it learns from the VTN.
+``status.json`` is written anew from time to time, always whole. An engine needs none of these to start: what
+it takes up it learns from the VTN. The accounts beside them are :mod:`feederloop.dso_ledger`'s.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class RecordFolder:
         self.counts[kind] += 1
         adapter = self._adapters.setdefault(kind, TypeAdapter(type(record)))
         at = datetime.now(UTC)
-        line = {"kind": kind, "written_at": at.isoformat(), **adapter.dump_python(record, mode="json")}
+        # An order that was refused is written down as it came, also where its volume is no whole number.
+        fields = adapter.dump_python(record, mode="json", warnings=False)
+        line = {"kind": kind, "written_at": at.isoformat(), **fields}
         try:
             with (self._folder / f"records-{at:%Y-%m-%d}.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

@@ -62,16 +62,20 @@ def verify(
     if wrong:
         typer.echo(f"NOT SOUND: {wrong} of {len(found)} records or links between them.")
         raise typer.Exit(code=_UNSOUND)
-    typer.echo(f"SOUND: {len(found)} records; last seal {max(records, key=lambda r: r.hour).seal}")
+    seals = "; ".join(f"last seal {of}{last.seal}" for of, last in _last(records))
+    typer.echo(f"SOUND: {len(found)} records; {seals}")
 
 
 def _tell(file: FileVerdict) -> None:
+    from dso_engine.model import SLOTS_PER_HOUR
+
     record, findings = file.verdict.record, file.verdict.findings
     if record is None:
         typer.echo(f"{file.path}: no record of an auction")
     elif not findings:
         orders = sum(len(auction.orders) for auction in record.auctions)
-        traded_wh = sum(auction.traded_wh for auction in record.auctions)
+        slots = SLOTS_PER_HOUR if record.product == "day_ahead" else 1  # volumes are those of one slot
+        traded_wh = slots * sum(auction.traded_wh for auction in record.auctions)
         typer.echo(
             f"{file.path}: sound, {len(record.auctions)} auctions, {orders} orders, {traded_wh} Wh traded"
         )
@@ -82,4 +86,11 @@ def _tell(file: FileVerdict) -> None:
 
 
 def _sealed(records: list[HourRecord], seal: str) -> bool:
-    return bool(records) and max(records, key=lambda record: record.hour).seal == seal.strip().lower()
+    return any(last.seal == seal.strip().lower() for _, last in _last(records))
+
+
+def _last(records: list[HourRecord]) -> list[tuple[str, HourRecord]]:
+    """Return the last record of each market, the intraday one's first and without a name."""
+    chains = (("", "intraday"), ("day-ahead ", "day_ahead"))
+    of = [(name, [each for each in records if each.product == product]) for name, product in chains]
+    return [(name, max(chain, key=lambda record: record.hour)) for name, chain in of if chain]

@@ -1,24 +1,33 @@
-"""The published records of the auctions as files, one per delivery hour: ``market/20180516T1000Z.json``."""
+"""The published records of the auctions as files, one per delivery hour: ``market/20180516T1000Z.json``.
+
+Beside it may lie the record of the day-ahead block of that hour, ``20180516T1000Z-day-ahead.json``. Each of
+the two markets is a chain of its own.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from dso_engine.errors import EngineError
+from dso_engine.intake import OrderDecision
+from dso_engine.market import Clearing, Order
 from dso_engine.market_record import HourRecord, Verdict, hour_record, record_text, verify
 from dso_engine.model import SLOTS_PER_HOUR
 from dso_engine.ports import Recorder
-from dso_engine.records import EngineRecord, MarketRecord
+from dso_engine.records import DayAheadRecord, EngineRecord, MarketRecord
 
 __all__ = ["FileVerdict", "MarketFiles", "MarketFilesError", "Publishing", "read_records", "write_market"]
 
 _LOG: Final = logging.getLogger(__name__)
 _PATTERN: Final = "*.json"
+_Product: TypeAlias = Literal["intraday", "day_ahead"]
+_ENDING: Final[dict[_Product, str]] = {"intraday": "Z.json", "day_ahead": "Z-day-ahead.json"}
+_Auction: TypeAlias = tuple[datetime, Sequence[Order], Clearing, Sequence[OrderDecision]]
 
 
 class MarketFilesError(EngineError):
@@ -26,7 +35,7 @@ class MarketFilesError(EngineError):
 
 
 class MarketFiles:
-    """Writes the record of an hour as soon as its six auctions are known.
+    """Writes the record of an hour as soon as its six auctions are known, and of a block at once.
 
     An engine that is started again goes on where the last one stopped: its first record holds the seal of
     the newest one in the folder.
@@ -47,7 +56,7 @@ class MarketFiles:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise MarketFilesError(f"{folder}: {err.strerror}") from err
-        self._last = _newest(folder)
+        self._last: dict[_Product, str | None] = {product: _newest(folder, product) for product in _ENDING}
 
     def add(self, record: MarketRecord) -> None:
         """Take the record of one auction; the sixth of an hour writes the file.
@@ -63,16 +72,29 @@ class MarketFiles:
         self._waiting.append(record)
         if len(self._waiting) < SLOTS_PER_HOUR:
             return
-        auctions, self._waiting = sorted(self._waiting, key=lambda r: r.slot), []
-        path = self._folder / f"{hour.astimezone(UTC):%Y%m%dT%H%MZ}.json"
+        records, self._waiting = sorted(self._waiting, key=lambda r: r.slot), []
+        self._write("intraday", hour, [(r.slot, r.book, r.clearing, r.refused) for r in records])
+
+    def add_block(self, record: DayAheadRecord) -> None:
+        """Take the record of a day-ahead auction and write its file; one that is published stays.
+
+        Raises:
+            MarketFilesError: if the file cannot be written.
+        """
+        auction = (record.slot, record.book, record.clearing, record.refused)
+        self._write("day_ahead", record.slot, [auction])
+
+    def lacks_block(self, hour: datetime) -> bool:
+        """Return whether a block comes after all that are published; the chain takes none in between."""
+        files = sorted(self._folder.glob(f"*{_ENDING['day_ahead']}"))
+        return not files or files[-1].name < _name("day_ahead", hour)
+
+    def _write(self, product: _Product, hour: datetime, auctions: Sequence[_Auction]) -> None:
+        path = self._folder / _name(product, hour)
         if path.exists():
             return
         sealed = hour_record(
-            hour=hour,
-            product="intraday",
-            seed=self._seed,
-            previous=self._last,
-            auctions=[(r.slot, r.book, r.clearing, r.refused) for r in auctions],
+            hour=hour, product=product, seed=self._seed, previous=self._last[product], auctions=auctions
         )
         part = path.with_suffix(".part")
         try:
@@ -80,7 +102,7 @@ class MarketFiles:
             part.replace(path)
         except OSError as err:
             raise MarketFilesError(f"{path}: {err.strerror}") from err
-        self._last = sealed.seal
+        self._last[product] = sealed.seal
 
 
 def write_market(records: Iterable[EngineRecord], folder: Path, seed: int) -> None:
@@ -98,6 +120,8 @@ def write_market(records: Iterable[EngineRecord], folder: Path, seed: int) -> No
     for record in records:
         if isinstance(record, MarketRecord):
             files.add(record)
+        elif isinstance(record, DayAheadRecord):
+            files.add_block(record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +151,9 @@ def read_records(paths: Iterable[Path]) -> tuple[FileVerdict, ...]:
     return tuple(found)
 
 
-def _newest(folder: Path) -> str | None:
-    """Return the seal of the newest record; names sort by hour."""
-    files = sorted(folder.glob(_PATTERN))
+def _newest(folder: Path, product: _Product) -> str | None:
+    """Return the seal of the newest record of a product; names sort by hour."""
+    files = sorted(folder.glob(f"*{_ENDING[product]}"))
     if not files:
         return None
     (newest,) = read_records(files[-1:])
@@ -137,6 +161,10 @@ def _newest(folder: Path) -> str | None:
     if record is None or not newest.verdict.sound:
         raise MarketFilesError(f"{files[-1]}: is no sound record; nothing is added to a broken chain")
     return record.seal
+
+
+def _name(product: _Product, hour: datetime) -> str:
+    return f"{hour.astimezone(UTC):%Y%m%dT%H%M}{_ENDING[product]}"
 
 
 def _hour(slot: datetime) -> datetime:
@@ -158,8 +186,10 @@ class Publishing:
     def record(self, record: EngineRecord) -> None:
         """Take one record; a disk that is full costs the file of the hour, not the market."""
         self._inner.record(record)
-        if isinstance(record, MarketRecord):
-            try:
+        try:
+            if isinstance(record, MarketRecord):
                 self._files.add(record)
-            except MarketFilesError as err:
-                _LOG.error("the record of an hour could not be published: %s", err)
+            elif isinstance(record, DayAheadRecord):
+                self._files.add_block(record)
+        except MarketFilesError as err:
+            _LOG.error("the record of an hour could not be published: %s", err)

@@ -226,4 +226,5 @@ def _said(reading: api.ReadingOut) -> Said:
         start=reading.start,
         value=reading.value,
         set_point=reading.set_point,
+        received_at=reading.received_at,
     )

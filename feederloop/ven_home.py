@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from config.settings import SettingsError
+from config.settings import Neighbourhood, SettingsError, load_neighbourhood
 from config.ven_settings import DeviceSettings, VenProgramSettings
 from feederloop.simulation.homes import mean_pv_kwh, parameters_of, price_sheet
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from feederloop.wall_home import wall_household, wall_scenario
 from schemas.oadr20b.xmltypes import Duration
 from ven_client.binding import HomeApplication
-from ven_client.hems.model import HomeParameters
+from ven_client.hems.model import HomeParameters, InvalidHome
 from ven_client.hems.program import Planner
 from ven_client.home import HomeManager
 from ven_client.live_forecast import LiveForecast, LiveNowcast
@@ -66,10 +66,20 @@ def ven_home(settings: VenProgramSettings, now: Callable[[], datetime]) -> VenHo
         now: The clock.
 
     Raises:
-        SettingsError: if its devices cannot be reached this way.
+        SettingsError: if its devices cannot be reached this way, or a preference does not fit its battery.
         ScenarioError, InvalidFeeder, ProfileError: see :func:`feederloop.wall_home.wall_household`.
     """
-    return _simulated(settings, now) if settings.devices.kind == "simulated" else _over_mqtt(settings, now)
+    build = _simulated if settings.devices.kind == "simulated" else _over_mqtt
+    try:
+        return build(settings, now)
+    except InvalidHome as err:
+        raise SettingsError(f"preferences: {err}") from err
+
+
+def _neighbourhood(settings: VenProgramSettings) -> Neighbourhood:
+    """Return the parameters of the neighbourhood with this home's tariff and preferences."""
+    own = {"tariff": settings.tariff.tariff(), "preferences": settings.preferences}
+    return load_neighbourhood().model_copy(update=own)
 
 
 def length(text: str) -> timedelta:
@@ -90,7 +100,14 @@ def _switch_id(settings: VenProgramSettings, has_switch: bool) -> str | None:
 
 def _simulated(settings: VenProgramSettings, now: Callable[[], datetime]) -> VenHome:
     home = settings.home
-    found = wall_household(home.id, now(), homes=home.homes, scenario=home.scenario, seed=home.seed)
+    found = wall_household(
+        home.id,
+        now(),
+        homes=home.homes,
+        scenario=home.scenario,
+        seed=home.seed,
+        parameters=_neighbourhood(settings),
+    )
     return VenHome(
         manager=found.manager,
         switch_id=_switch_id(settings, found.spec.has_switch),
@@ -113,7 +130,14 @@ def _over_mqtt(settings: VenProgramSettings, now: Callable[[], datetime]) -> Ven
         repeat=length(given.repeat),
     )
     forecast = LiveForecast(devices)
-    scenario, spec = wall_scenario(home.id, now(), homes=home.homes, scenario=home.scenario, seed=home.seed)
+    scenario, spec = wall_scenario(
+        home.id,
+        now(),
+        homes=home.homes,
+        scenario=home.scenario,
+        seed=home.seed,
+        parameters=_neighbourhood(settings),
+    )
     manager = HomeManager(
         parameters=_parameters(scenario, spec, given),
         devices=devices,

@@ -153,6 +153,7 @@ async def running_ven(settings: VenProgramSettings, clock: Clock | None = None) 
             local_market=contexts.market,
             switch_id=home.switch_id,
             realtime_context=contexts.price,
+            day_ahead_market=contexts.day_ahead if settings.market.day_ahead else None,
         )
         rng = random.Random()
         session = DurableSession(config, application, lambda: secrets.token_hex(8), rng.uniform)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from config.settings import Neighbourhood
 from feederloop.simulation.homes import SimulatedHousehold, build_household
 from feederloop.simulation.profiles import LOCAL, ProfileError, Profiles
 from feederloop.simulation.scenario import (
@@ -46,7 +47,13 @@ class RepeatedYear(Profiles):
 
 
 def wall_scenario(
-    home: str, now: datetime, *, homes: int = 50, scenario: str | None = None, seed: int = 1
+    home: str,
+    now: datetime,
+    *,
+    homes: int = 50,
+    scenario: str | None = None,
+    seed: int = 1,
+    parameters: Neighbourhood | None = None,
 ) -> tuple[Scenario, HomeSpec]:
     """Return a neighbourhood as it is today, and one home of it.
 
@@ -56,12 +63,13 @@ def wall_scenario(
         homes: 33 or 50.
         scenario: Who owns what; None takes the neighbourhood's default.
         seed: Draws reserve prices and forecast errors.
+        parameters: Tariff, preferences and devices; None takes those that ship with the product.
 
     Raises:
         ScenarioError: if there is no such home or neighbourhood.
         InvalidFeeder, SettingsError, ProfileError: if the data cannot be read.
     """
-    found = load_scenario(ScenarioOptions(homes=homes, scenario=scenario, seed=seed))
+    found = load_scenario(ScenarioOptions(homes=homes, scenario=scenario, seed=seed), parameters)
     spec = next((each for each in found.homes if each.home == home), None)
     if spec is None:
         raise ScenarioError(f"no home {home}; there are {found.homes[0].home} to {found.homes[-1].home}")
@@ -75,13 +83,20 @@ def wall_scenario(
 
 
 def wall_household(
-    home: str, now: datetime, *, homes: int = 50, scenario: str | None = None, seed: int = 1
+    home: str,
+    now: datetime,
+    *,
+    homes: int = 50,
+    scenario: str | None = None,
+    seed: int = 1,
+    parameters: Neighbourhood | None = None,
 ) -> SimulatedHousehold:
     """Return a home of a neighbourhood as it starts now; see :func:`wall_scenario` for the arguments.
 
     Raises:
         ScenarioError: if there is no such home or neighbourhood.
         InvalidFeeder, SettingsError, ProfileError: if the data cannot be read.
+        InvalidHome: if a preference does not fit the home's battery.
     """
-    today, spec = wall_scenario(home, now, homes=homes, scenario=scenario, seed=seed)
+    today, spec = wall_scenario(home, now, homes=homes, scenario=scenario, seed=seed, parameters=parameters)
     return build_household(today, spec, slot_start(now), Planner(), days_after=YEARS * 365)

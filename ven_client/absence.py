@@ -18,6 +18,7 @@ from schemas.oadr20b.enums import OptReason, OptType
 from schemas.oadr20b.model import Period
 from schemas.oadr20b.xmltypes import Duration
 from ven_client.instructions import (
+    DayAheadResult,
     ExportBound,
     Instruction,
     MarketResult,
@@ -106,6 +107,8 @@ class Absences:
                 return any(self.covers(step.start, step.end) for part in parts for step in part.steps)
             case PricePath() | ExportBound():
                 return False  # a price wants no answer, and has no effect in the absence
+            case DayAheadResult():
+                return False  # was offered before the absence, and stands
 
     def kept(self, now: datetime) -> tuple[AbsenceKept, ...]:
         """Return those that are not over, to be kept on disk."""

@@ -1,7 +1,8 @@
 """The home behind a VEN: the only place that knows both OpenADR and the energy manager.
 
 The times of the market hour are measured back from the delivery hour h: a report that is due 80 minutes
-before h is its offer, one that is due 55 minutes before is its commitment (signals.md). Reports that are made
+before h is its offer, one that is due 55 minutes before is its commitment, and one that is due 13 hours and
+five minutes before a local day begins is the offer for that day's blocks (signals.md). Reports that are made
 so late that the VTN would not take them are not made.
 """
 
@@ -25,6 +26,7 @@ from ven_client.application import HeldEvent, ReportWindow, Verdict
 from ven_client.devices import StaleReading
 from ven_client.home import HomeManager
 from ven_client.instructions import (
+    DayAheadResult,
     ExportBound,
     Instruction,
     Instructions,
@@ -38,6 +40,7 @@ from ven_client.reports import (
     MINUTE,
     Specifier,
     Value,
+    block_values,
     commitment_values,
     interval,
     metadata,
@@ -46,14 +49,26 @@ from ven_client.reports import (
     status,
 )
 from ven_client.signals import understand
-from ven_client.slots import HOUR, SLOT, complete_slots, hour_start
+from ven_client.slots import DAY, HOUR, SLOT, complete_slots, day_start, hour_start
 from ven_client.state import HomeMemory
 
-__all__ = ["COMMITMENT_LEAD", "GATE_LEAD", "OFFER_LEAD", "HomeApplication"]
+__all__ = [
+    "COMMITMENT_GATE_LEAD",
+    "COMMITMENT_LEAD",
+    "DAY_GATE_LEAD",
+    "DAY_OFFER_LEAD",
+    "GATE_LEAD",
+    "OFFER_LEAD",
+    "HomeApplication",
+]
 
 OFFER_LEAD: Final = timedelta(minutes=80)
 GATE_LEAD: Final = timedelta(minutes=75)
 COMMITMENT_LEAD: Final = timedelta(minutes=55)
+COMMITMENT_GATE_LEAD: Final = timedelta(minutes=50)
+"""How long before its hour a commitment is still taken: phases rest on it then."""
+DAY_GATE_LEAD: Final = timedelta(hours=13)
+DAY_OFFER_LEAD: Final = DAY_GATE_LEAD + timedelta(minutes=5)
 
 
 class HomeApplication:
@@ -65,6 +80,7 @@ class HomeApplication:
         switch_id: resourceID of the transfer switch, None without one.
         realtime_context: Market context of the real-time price, which tells its prices and export bounds from
             those of other programmes; None takes every context for it.
+        day_ahead_market: Market context of offers for hourly blocks; None: the home makes none.
 
     Raises:
         ValueError: if the home has a switch without a resourceID or the other way round.
@@ -77,11 +93,12 @@ class HomeApplication:
         local_market: str,
         switch_id: str | None = None,
         realtime_context: str | None = None,
+        day_ahead_market: str | None = None,
     ) -> None:
         if home.has_switch != (switch_id is not None):
             raise ValueError("a transfer switch needs a resourceID, and only a switch has one")
         self._home, self._local_market, self._switch_id = home, local_market, switch_id
-        self._realtime_context = realtime_context
+        self._realtime_context, self._day_ahead_market = realtime_context, day_ahead_market
         self._absences = Absences()
         self._understood: dict[str, tuple[HeldEvent, Instruction]] = {}
 
@@ -92,6 +109,7 @@ class HomeApplication:
             local_market=self._local_market,
             has_battery=self._home.parameters.battery is not None,
             switch_id=self._switch_id,
+            day_ahead_market=self._day_ahead_market,
         )
 
     # --- events --------------------------------------------------------------------------------------------
@@ -117,6 +135,9 @@ class HomeApplication:
                     raise InvalidData("the result does not keep to an offer of this home")
                 if now >= result.hour:
                     return Verdict(opt_type=OptType.OPT_OUT, description="the hour has begun")
+            case DayAheadResult() as result:
+                if not self._home.fits(result):  # what fits stands, whenever it is heard of
+                    raise InvalidData("the result does not keep to an offer of this home")
             case PhasePlan():
                 if self._switch_id is None:
                     raise SignalNotSupported("this home has no transfer switch")
@@ -196,6 +217,8 @@ class HomeApplication:
         match specifier:
             case Specifier.OFFER:
                 return self._offer(window.due + OFFER_LEAD, now)
+            case Specifier.DAY_AHEAD:
+                return self._blocks(window.due + DAY_OFFER_LEAD, now)
             case Specifier.COMMITMENT:
                 return self._commitment(window.due + COMMITMENT_LEAD, now)
             case Specifier.METER_ENERGY:
@@ -219,8 +242,24 @@ class HomeApplication:
         offer = self._home.offer(hour, now)
         return _per_slot(hour, offer_values(offer)) if any(offer.volume_wh) else ()
 
+    def _blocks(self, day: datetime, now: datetime) -> tuple[Interval, ...]:
+        """The offer for the blocks of a day, all 24; nothing if there is nothing to trade, or too late.
+
+        A block in which the home is away has no volume.
+        """
+        if day_start(day) != day or now >= day - DAY_GATE_LEAD:
+            return ()
+        offer = self._home.block_offer(day, now)
+        hours = [day + k * HOUR for k in range(DAY // HOUR)]
+        volumes = tuple(
+            0 if self._absences.covers(hour, hour + HOUR) else volume
+            for hour, volume in zip(hours, offer.volume_wh, strict=True)
+        )
+        rows = zip(hours, block_values(replace(offer, volume_wh=volumes)), strict=True)
+        return tuple(interval(hour, HOUR, of_block) for hour, of_block in rows) if any(volumes) else ()
+
     def _commitment(self, hour: datetime, now: datetime) -> tuple[Interval, ...]:
-        if hour_start(hour) != hour or now >= hour:
+        if hour_start(hour) != hour or now >= hour - COMMITMENT_GATE_LEAD:
             return ()
         return _per_slot(hour, commitment_values(self._home.commitment(hour, now)))
 

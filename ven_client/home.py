@@ -17,17 +17,18 @@ from typing import Final
 
 from ven_client.devices import Devices, Phase, StaleReading
 from ven_client.forecast import Forecaster
+from ven_client.hems.day_ahead import BlockOffer
 from ven_client.hems.model import HomeParameters, Offer, Plan, Series
 from ven_client.hems.program import Planner
 from ven_client.hems.respond import Response, SetPoint, SlotState, curtail, set_point
-from ven_client.instructions import Instructions, MarketResult
+from ven_client.instructions import DayAheadResult, Instructions, MarketResult
 from ven_client.planning import HourPlanner, PriceSheet, millicent_to_c
 from ven_client.programmes import DEFAULT_SHED, ShedTable, Situation, held_peak_kw, peak_since, situation
 from ven_client.slot_response import Progress, keep_limit, slot_response
 from ven_client.slots import DAY, HOUR, SLOT, day_start, hour_start, slot_of_day, slot_start, slots_from
 from ven_client.state import ChargeKept, EdgeKept, HomeMemory, PhaseKept, RunningKept
 
-__all__ = ["LATEST_START", "EdgeReading", "HomeManager", "PhaseChange"]
+__all__ = ["LATEST_START", "EdgeReading", "HomeManager"]
 
 LATEST_START: Final = timedelta(seconds=30)
 """How late a slot may start and still be played, and its meter reading count as the edge's."""
@@ -43,14 +44,6 @@ class EdgeReading:
     meter_wh: int
     battery_kwh: float
     battery_kw: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseChange:
-    """A phase the home was connected to from an instant on."""
-
-    at: datetime
-    phase: Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +102,7 @@ class HomeManager:
         self._slot: datetime | None = None
         self._running: _Running | None = None
         self._edges: dict[datetime, EdgeReading] = {}
-        self._phases: tuple[PhaseChange, ...] = ()
+        self._phases: tuple[PhaseKept, ...] = ()
         self._charges: dict[datetime, float] = {}
         """Stored energy at the start of intervals that relative battery targets count from, kWh."""
 
@@ -149,6 +142,7 @@ class HomeManager:
         """
         self._instructions = instructions
         self._hours.take_results(instructions.results)
+        self._hours.blocks.take(instructions.blocks)
         self._hours.take_programmes(instructions.programmes)
         self.advance(now)
 
@@ -163,7 +157,7 @@ class HomeManager:
                 EdgeKept(at=at, meter_wh=e.meter_wh, battery_kwh=e.battery_kwh, battery_kw=e.battery_kw)
                 for at, e in self._edges.items()
             ),
-            phases=tuple(PhaseKept(at=one.at, phase=one.phase) for one in self._phases),
+            phases=self._phases,
             running=() if running is None else (RunningKept(slot=running.slot, state=running.state),),
             charges=tuple(ChargeKept(start=at, e_kwh=one) for at, one in self._charges.items()),
         )
@@ -177,7 +171,7 @@ class HomeManager:
             )
             for kept in memory.edges
         }
-        self._phases = tuple(PhaseChange(at=kept.at, phase=kept.phase) for kept in memory.phases)
+        self._phases = memory.phases
         self._charges = {kept.start: kept.e_kwh for kept in memory.charges}
         for kept in memory.running:
             if kept.slot == slot_start(now):
@@ -198,9 +192,14 @@ class HomeManager:
         self.advance(now)
         return self._hours.offer(hour, self._expected_kwh(hour, now), now)
 
-    def fits(self, result: MarketResult) -> bool:
+    def block_offer(self, midnight: datetime, now: datetime) -> BlockOffer:
+        """Return the offer for the hourly blocks of a day; raises what :meth:`offer` does."""
+        return self._hours.block_offer(midnight, now)
+
+    def fits(self, result: MarketResult | DayAheadResult) -> bool:
         """Whether a market result keeps to the offer this home made."""
-        return self._hours.fits(result)
+        book = self._hours.blocks
+        return book.fits(result) if isinstance(result, DayAheadResult) else self._hours.fits(result)
 
     def commitment(self, hour: datetime, now: datetime) -> Plan:
         """Return the plan of an hour, which binds from now on.
@@ -242,7 +241,7 @@ class HomeManager:
         self._devices.meter_wh(now)  # a simulated meter counts as far as it is read
         return self._devices.mean_w(start, end)
 
-    def phase_changes(self, start: datetime, end: datetime) -> tuple[PhaseChange, ...]:
+    def phase_changes(self, start: datetime, end: datetime) -> tuple[PhaseKept, ...]:
         """Return the phase changes of a stretch, the first phase ever seen included, oldest first."""
         return tuple(change for change in self._phases if start <= change.at < end)
 
@@ -279,7 +278,7 @@ class HomeManager:
         phase = self._devices.phase(now)
         if not self._phases or self._phases[-1].phase != phase:
             recent = tuple(change for change in self._phases if change.at >= now - DAY)
-            self._phases = (*recent, PhaseChange(at=now, phase=phase))
+            self._phases = (*recent, PhaseKept(at=now, phase=phase))
 
     def _start(self, slot: datetime, now: datetime) -> None:
         hour = hour_start(slot)

@@ -11,6 +11,7 @@ from typing import Final
 __all__ = [
     "MILLIONTHS",
     "Change",
+    "DayAheadResult",
     "ExportBound",
     "Instruction",
     "Instructions",
@@ -73,6 +74,18 @@ class MarketResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayAheadResult:
+    """What came of a home's offer for the hourly blocks of a day."""
+
+    day: datetime
+    """Start of the local day."""
+    price_millicent: tuple[int, ...]
+    """Clearing price of the home's side per block, 1e-5 EUR/kWh."""
+    volume_wh: tuple[int, ...]
+    """Traded energy of each of the six slots of the block, Wh, + bought, - sold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhasePlan:
     """Phases to be connected to: 1, 2, 3 are A, B, C. They count at the edges of slots only."""
 
@@ -132,7 +145,7 @@ class Programmes:
     parts: tuple[Programme, ...]
 
 
-Instruction = MarketResult | PhasePlan | PricePath | ExportBound | Programmes
+Instruction = MarketResult | DayAheadResult | PhasePlan | PricePath | ExportBound | Programmes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +153,7 @@ class Instructions:
     """Everything that holds or will hold for a home."""
 
     results: tuple[MarketResult, ...] = ()
+    blocks: tuple[DayAheadResult, ...] = ()
     phases: tuple[Step, ...] = ()
     prices: tuple[Step, ...] = ()
     bounds: tuple[Step, ...] = ()
@@ -151,6 +165,7 @@ class Instructions:
         found = tuple(instructions)
         return cls(
             results=tuple(one for one in found if isinstance(one, MarketResult)),
+            blocks=tuple(one for one in found if isinstance(one, DayAheadResult)),
             phases=tuple(step for one in found if isinstance(one, PhasePlan) for step in one.steps),
             prices=tuple(step for one in found if isinstance(one, PricePath) for step in one.steps),
             bounds=tuple(step for one in found if isinstance(one, ExportBound) for step in one.steps),

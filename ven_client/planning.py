@@ -5,11 +5,12 @@ Rules:
 1. An hour is planned once, and its plan is what the home has said about it: asking again gives the same.
 2. The plan follows the market's result if one was accepted. A home that had nothing to offer plans as after a
    result of zero. Without a result the market does not work for this hour: the plan is the one without it.
+   What was traded the day before is in every plan and offer: hour by hour the home trades the difference.
 3. A horizon starts with the planned hour and ends with that hour's local day; stored energy shall then be
    back at its start. Of every plan only its first hour is kept, the rest is planned again.
 4. The day's market cycle is what the plans of that day have not used.
 
-Source: signals.md, "The market hour"; mechanisms.md 3 and 12.
+Source: signals.md, "The market hour" and "The day before"; mechanisms.md 3, 12 and 17.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ven_client.block_book import BlockBook, keeps_to
 from ven_client.forecast import Forecaster
 from ven_client.hems.bounds import realtime_allotment
+from ven_client.hems.day_ahead import BlockOffer, block_offer
 from ven_client.hems.model import (
     MILLICENT_PER_CENT,
     SLOTS_PER_HOUR,
@@ -103,6 +106,9 @@ class HourPlanner:
         prices: Prices of the home.
         mean_pv_kwh_day: The neighbourhood's mean production forecast, 144 slots, kWh: spreads the real-time
             cycle of a home that expects no production of its own.
+
+    Attributes:
+        blocks: What was offered and traded the day before.
     """
 
     def __init__(
@@ -116,6 +122,7 @@ class HourPlanner:
     ) -> None:
         self._parameters, self._planner, self._forecaster = parameters, planner, forecaster
         self._prices, self._mean_pv = prices, mean_pv_kwh_day
+        self.blocks = BlockBook()
         self._offers: dict[datetime, Offer] = {}
         self._plans: dict[datetime, Plan] = {}
         self._slots: dict[datetime, SlotPlan] = {}
@@ -142,24 +149,30 @@ class HourPlanner:
         self._offers[hour] = made
         return made
 
+    def block_offer(self, midnight: datetime, now: datetime) -> BlockOffer:
+        """Return the offer for the blocks of a day; the same one when asked again.
+
+        The day is planned from the stored energy that every day begins and ends with (rule 3).
+
+        Raises:
+            HemsError: see ``hems.plan.offer``.
+        """
+        known = self.blocks.offer(midnight)
+        if known is not None:
+            return known
+        battery = self._parameters.battery
+        horizon = self._horizon(midnight, battery.e_start_kwh if battery is not None else 0.0, now)
+        market = self._market(midnight)
+        planned = offer(self._planner, self._parameters, horizon, market).battery_kwh
+        rows = zip(horizon.load_kwh, horizon.pv_kwh, planned, strict=True)
+        made = block_offer(tuple(load - pv - s for load, pv, s in rows), market)
+        self.blocks.keep(midnight, made)
+        return made
+
     def fits(self, result: MarketResult) -> bool:
         """Whether a result keeps to the offer made: side, volume and limit price of every slot."""
         made = self._offers.get(result.hour)
-        if made is None or len(result.volume_wh) != SLOTS_PER_HOUR != len(result.price_millicent):
-            return False
-        rows = zip(
-            result.volume_wh,
-            result.price_millicent,
-            made.volume_wh,
-            made.limit_millicent_per_kwh,
-            strict=True,
-        )
-        return all(
-            volume == 0
-            or (0 < volume <= offered and price <= limit)
-            or (offered <= volume < 0 and price >= limit)
-            for volume, price, offered, limit in rows
-        )
+        return made is not None and keeps_to(made, result)
 
     def take_results(self, results: tuple[MarketResult, ...]) -> None:
         """Take all results that were accepted and still stand."""
@@ -182,9 +195,10 @@ class HourPlanner:
         return self._forecaster.load_kwh(slot, now) - self._forecaster.pv_kwh(slot, now)
 
     def traded_kwh(self, slot: datetime, hour: datetime) -> float:
-        """Return the volume of the market in a slot of an hour, kWh, 0 without an accepted result."""
+        """Return the volume of both markets in a slot of an hour, kWh, 0 without an accepted result."""
         result = self._results.get(hour)
-        return result.volume_wh[(slot - hour) // SLOT] / WH_PER_KWH if result is not None else 0.0
+        intraday_wh = result.volume_wh[(slot - hour) // SLOT] if result is not None else 0
+        return (intraday_wh + self.blocks.held_wh(slot)) / WH_PER_KWH
 
     def plan_hour(self, hour: datetime, e0_kwh: float, flexible_kwh: float, now: datetime) -> Plan:
         """Return the plan of a whole hour, by rule 2; the same one when asked again.
@@ -254,6 +268,7 @@ class HourPlanner:
         hour, today = hour_start(now), day_start(now)
         return HomeMemory(
             offers=tuple(OfferKept(hour=at, offer=one) for at, one in self._offers.items() if at >= hour),
+            blocks=self.blocks.memory(now),
             plans=tuple(PlanKept(hour=at, plan=one) for at, one in self._plans.items() if at >= hour),
             slots=tuple(
                 SlotKept(slot=at, battery_kwh=one.battery_kwh, exchange_kwh=one.exchange_kwh)
@@ -265,6 +280,7 @@ class HourPlanner:
     def recall(self, memory: HomeMemory) -> None:
         """Take back what :meth:`memory` gave; results come with the events."""
         self._offers = {kept.hour: kept.offer for kept in memory.offers}
+        self.blocks.recall(memory.blocks)
         self._plans = {kept.hour: kept.plan for kept in memory.plans}
         self._slots = {
             kept.slot: SlotPlan(battery_kwh=kept.battery_kwh, exchange_kwh=kept.exchange_kwh)
@@ -302,6 +318,7 @@ class HourPlanner:
         slots = slots_from(start, today + DAY)
         battery = self._parameters.battery
         budget = battery.market_cycle_kwh if battery is not None else 0.0
+        held = [self.blocks.held_wh(slot) for slot in slots]
         used = [self._slots[slot].battery_kwh for slot in slots_from(today, start) if slot in self._slots]
         return Horizon(
             load_kwh=tuple(self._forecaster.load_kwh(slot, now) for slot in slots),
@@ -312,6 +329,7 @@ class HourPlanner:
             discharge_budget_kwh=budget - sum(max(0.0, s) for s in used),
             no_discharge=tuple(not self.may_discharge(slot) for slot in slots),
             peak=planned_peak(self._programmes, start, len(slots), self._reached_kw),
+            held_kwh=tuple(wh / WH_PER_KWH for wh in held) if any(held) else (),
         )
 
     def _reserve(self, start: datetime, flexible_kwh: float) -> RealtimeReserve:
@@ -331,6 +349,7 @@ class HourPlanner:
 
     def _forget(self, now: datetime) -> None:
         """Drop what no budget or report needs any more."""
+        self.blocks.forget(now)
         for kept in (self._offers, self._plans, self._slots, self._weights):
             for when in [when for when in kept if when < now - 2 * DAY]:
                 del kept[when]

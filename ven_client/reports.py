@@ -1,6 +1,7 @@
 """What a home can report, as OpenADR metadata, and its values as intervals of reports.
 
-Source: signals.md, "The market hour", "Phase command", "Metering"; 2.0b rules 305, 308, 311, 312, 317, 331.
+Source: signals.md, "The market hour", "The day before", "Phase command", "Metering"; 2.0b rules 305, 308,
+311, 312, 317, 331.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from schemas.oadr20b.model import (
 )
 from schemas.oadr20b.units import EUR_PER_KWH, WATT, WATT_HOUR, ItemBase
 from schemas.oadr20b.xmltypes import Duration
-from ven_client.hems.model import Offer, Plan
+from ven_client.hems.day_ahead import BlockOffer
+from ven_client.hems.model import SLOTS_PER_HOUR, Offer, Plan
 from ven_client.signals import MILLICENT_PER_EUR
-from ven_client.slots import SLOT
+from ven_client.slots import HOUR, SLOT
 
 __all__ = [
     "MINUTE",
     "Specifier",
     "Value",
+    "block_values",
     "commitment_values",
     "interval",
     "metadata",
@@ -50,6 +53,7 @@ class Specifier:
     """reportSpecifierIDs."""
 
     OFFER: Final = "offer"
+    DAY_AHEAD: Final = "day-ahead-offer"
     COMMITMENT: Final = "commitment"
     METER_ENERGY: Final = "meter-energy"
     METER_POWER: Final = "meter-power"
@@ -84,6 +88,10 @@ _OFFER: Final = (
     _Point(r_id="volume", report_type=ReportType.SET_POINT, reading_type=_PROJECTED, unit=WATT_HOUR),
     _Point(r_id="limit-price", report_type=ReportType.PRICE, reading_type=_NONE, unit=EUR_PER_KWH),
 )
+_BLOCKS: Final = (
+    _Point(r_id="block-volume", report_type=ReportType.SET_POINT, reading_type=_PROJECTED, unit=WATT_HOUR),
+    _Point(r_id="block-limit-price", report_type=ReportType.PRICE, reading_type=_NONE, unit=EUR_PER_KWH),
+)
 _COMMITMENT: Final = (
     _Point(r_id="grid-energy", report_type=ReportType.SET_POINT, reading_type=_PROJECTED, unit=WATT_HOUR),
     _Point(r_id="flexibility-up", report_type=ReportType.DELTA_SET_POINT, reading_type=_PROJECTED, unit=WATT),
@@ -102,7 +110,12 @@ _PHASE: Final = (_Point(r_id="phase", report_type=ReportType.RESOURCE_STATUS, re
 
 
 def metadata(
-    now: datetime, *, local_market: str, has_battery: bool, switch_id: str | None
+    now: datetime,
+    *,
+    local_market: str,
+    has_battery: bool,
+    switch_id: str | None,
+    day_ahead_market: str | None = None,
 ) -> tuple[Report, ...]:
     """Return the metadata of everything a home reports.
 
@@ -111,6 +124,7 @@ def metadata(
         local_market: Market context of offers and commitments.
         has_battery: Whether there is storage to report.
         switch_id: resourceID of the transfer switch, None without one.
+        day_ahead_market: Market context of offers for hourly blocks; None where the home makes none.
     """
     slot, minute = Duration.of(SLOT), Duration.of(MINUTE)
     usage, state = ReportName.METADATA_TELEMETRY_USAGE, ReportName.METADATA_TELEMETRY_STATUS
@@ -121,6 +135,9 @@ def metadata(
         _report(Specifier.METER_POWER, usage, _POWER, minute, now),
         _report(Specifier.STATUS, state, _STATUS, slot, now),
     ]
+    if day_ahead_market is not None:
+        name, hour, market = "x-METADATA_DAY_AHEAD_OFFER", Duration.of(HOUR), day_ahead_market
+        reports.append(_report(Specifier.DAY_AHEAD, name, _BLOCKS, hour, now, context=market))
     if has_battery:
         reports.append(_report(Specifier.STORAGE, "x-METADATA_STORAGE_STATUS", _STORAGE, slot, now))
     if switch_id is not None:
@@ -166,6 +183,17 @@ def offer_values(offer: Offer) -> tuple[tuple[Value, ...], ...]:
     """Return volume (Wh) and limit price (EUR/kWh) of each slot of an offer."""
     return tuple(
         (Value(r_id="volume", value=volume), Value(r_id="limit-price", value=limit / MILLICENT_PER_EUR))
+        for volume, limit in zip(offer.volume_wh, offer.limit_millicent_per_kwh, strict=True)
+    )
+
+
+def block_values(offer: BlockOffer) -> tuple[tuple[Value, ...], ...]:
+    """Return energy of the whole hour (Wh) and limit price (EUR/kWh) of each block of an offer."""
+    return tuple(
+        (
+            Value(r_id="block-volume", value=SLOTS_PER_HOUR * volume),
+            Value(r_id="block-limit-price", value=limit / MILLICENT_PER_EUR),
+        )
         for volume, limit in zip(offer.volume_wh, offer.limit_millicent_per_kwh, strict=True)
     )
 

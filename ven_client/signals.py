@@ -9,6 +9,7 @@ signals of the event                                  unit                   ins
 ====================================================  =====================  ============================
 ELECTRICITY_PRICE/price, x-COMMITTED_ENERGY/setpoint  currencyPerKWh EUR,    MarketResult
                                                       energyReal Wh
+ELECTRICITY_PRICE/price, x-COMMITTED_BLOCK/setpoint   the same               DayAheadResult
 x-PHASE_ALLOCATION/setpoint                           none                   PhasePlan
 ELECTRICITY_PRICE/priceRelative, real-time context    currencyPerKWh EUR     PricePath
 LOAD_DISPATCH/setpoint, real-time context             powerReal W            ExportBound (value >= 0)
@@ -32,6 +33,7 @@ from schemas.oadr20b.model import EiEvent, EventSignal
 from schemas.oadr20b.units import ItemBase, ItemKind
 from ven_client.hems.model import SLOTS_PER_HOUR
 from ven_client.instructions import (
+    DayAheadResult,
     ExportBound,
     Instruction,
     MarketResult,
@@ -43,11 +45,12 @@ from ven_client.instructions import (
 )
 from ven_client.messages import normal_uri
 from ven_client.programme_signals import PROGRAMMES, checked
-from ven_client.slots import SLOT, hour_start
+from ven_client.slots import DAY, HOUR, SLOT, day_start, hour_start
 
-__all__ = ["COMMITTED_ENERGY", "MILLICENT_PER_EUR", "PHASE_ALLOCATION", "understand"]
+__all__ = ["COMMITTED_BLOCK", "COMMITTED_ENERGY", "MILLICENT_PER_EUR", "PHASE_ALLOCATION", "understand"]
 
 COMMITTED_ENERGY: Final = "x-COMMITTED_ENERGY"
+COMMITTED_BLOCK: Final = "x-COMMITTED_BLOCK"
 PHASE_ALLOCATION: Final = "x-PHASE_ALLOCATION"
 MILLICENT_PER_EUR: Final = 100_000
 
@@ -56,6 +59,7 @@ _EVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _Kind = tuple[str, SignalType]
 _PRICE: Final[_Kind] = (SignalName.ELECTRICITY_PRICE, SignalType.PRICE)
 _ENERGY: Final[_Kind] = (COMMITTED_ENERGY, SignalType.SETPOINT)
+_BLOCK: Final[_Kind] = (COMMITTED_BLOCK, SignalType.SETPOINT)
 _PHASES: Final[_Kind] = (PHASE_ALLOCATION, SignalType.SETPOINT)
 _RELATIVE: Final[_Kind] = (SignalName.ELECTRICITY_PRICE, SignalType.PRICE_RELATIVE)
 _BOUND: Final[_Kind] = (SignalName.LOAD_DISPATCH, SignalType.SETPOINT)
@@ -94,6 +98,8 @@ def understand(
             return _phase_plan(_steps(event, start, signals[kind], _no_unit(signals[kind])))
         case [first, second] if (first, second) == (_PRICE, _ENERGY):
             return _market_result(event, start, signals[first], signals[second])
+        case [first, second] if (first, second) == (_PRICE, _BLOCK):
+            return _day_ahead_result(event, start, signals[first], signals[second])
         case kinds if kinds and all(kind in PROGRAMMES for kind in kinds):
             return Programmes(parts=tuple(_programme(event, start, signals[kind]) for kind in kinds))
     names = ", ".join(f"{name}/{kind}" for name, kind in sorted(signals))
@@ -118,6 +124,25 @@ def _market_result(event: EiEvent, start: datetime, price: EventSignal, energy: 
         hour=start,
         price_millicent=tuple(step.value for step in prices),
         volume_wh=tuple(step.value for step in volumes),
+    )
+
+
+def _day_ahead_result(
+    event: EiEvent, start: datetime, price: EventSignal, energy: EventSignal
+) -> DayAheadResult:
+    prices = _steps(event, start, price, _price_scale(price))
+    energies = _steps(event, start, energy, _scale(energy, ItemKind.ENERGY_REAL, "Wh"))
+    hours = tuple((start + k * HOUR, start + (k + 1) * HOUR) for k in range(DAY // HOUR))
+    if day_start(start) != start or any(
+        tuple((step.start, step.end) for step in steps) != hours for steps in (prices, energies)
+    ):
+        raise InvalidData("a day-ahead result covers one local day with 24 intervals of an hour per signal")
+    if any(step.value % SLOTS_PER_HOUR for step in energies):
+        raise InvalidData("the energy of a block is the same whole number of Wh in each of its six slots")
+    return DayAheadResult(
+        day=start,
+        price_millicent=tuple(step.value for step in prices),
+        volume_wh=tuple(step.value // SLOTS_PER_HOUR for step in energies),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from schemas.oadr20b.model import AnyMessage, CreateOpt, Report
 from ven_client.devices import Phase, Registers
 from ven_client.event_book import EventEntry
+from ven_client.hems.day_ahead import BlockOffer
 from ven_client.hems.model import Offer, Plan
 from ven_client.hems.respond import SlotState
 from ven_client.report_book import ReportJob
@@ -20,6 +21,7 @@ from ven_client.spool import Spooled
 
 __all__ = [
     "AbsenceKept",
+    "BlockOfferKept",
     "ChargeKept",
     "EdgeKept",
     "HomeMemory",
@@ -100,6 +102,14 @@ class OfferKept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOfferKept:
+    """The offer made for the hourly blocks of a day."""
+
+    day: datetime
+    offer: BlockOffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanKept:
     """The plan that binds for an hour."""
 
@@ -173,6 +183,7 @@ class HomeMemory:
     """The home's part: what it has said and read, as far as anything still depends on it."""
 
     offers: tuple[OfferKept, ...] = ()
+    blocks: tuple[BlockOfferKept, ...] = ()
     plans: tuple[PlanKept, ...] = ()
     slots: tuple[SlotKept, ...] = ()
     edges: tuple[EdgeKept, ...] = ()

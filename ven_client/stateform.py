@@ -29,6 +29,7 @@ from ven_client.report_book import JobKind, ReportJob
 from ven_client.spool import Spooled
 from ven_client.state import (
     AbsenceKept,
+    BlockOfferKept,
     ChargeKept,
     EdgeKept,
     HomeMemory,
@@ -100,6 +101,7 @@ _FORMS: Final[dict[str, TypeAdapter[Any]]] = {
     "job": TypeAdapter(_Job),
     "opt": TypeAdapter(_Opt),
     "home-offer": TypeAdapter(OfferKept),
+    "home-block": TypeAdapter(BlockOfferKept),
     "home-plan": TypeAdapter(PlanKept),
     "home-slot": TypeAdapter(SlotKept),
     "home-edge": TypeAdapter(EdgeKept),
@@ -157,6 +159,7 @@ class RowReader:
         registers = self._json("home-registers", Registers)
         home = HomeMemory(
             offers=self._json("home-offer", OfferKept),
+            blocks=self._json("home-block", BlockOfferKept),
             plans=self._json("home-plan", PlanKept),
             slots=self._json("home-slot", SlotKept),
             edges=self._json("home-edge", EdgeKept),
@@ -219,6 +222,7 @@ def _records(state: VenState) -> Iterator[tuple[Key, object]]:
     for index, message in enumerate(session.outgoing):
         yield ("outgoing", f"{index:06d}"), message
     yield from _timed("home-offer", ((kept.hour, kept) for kept in home.offers))
+    yield from _timed("home-block", ((kept.day, kept) for kept in home.blocks))
     yield from _timed("home-plan", ((kept.hour, kept) for kept in home.plans))
     yield from _timed("home-slot", ((kept.slot, kept) for kept in home.slots))
     yield from _timed("home-edge", ((kept.at, kept) for kept in home.edges))

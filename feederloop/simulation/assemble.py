@@ -11,13 +11,23 @@ from importlib.metadata import version
 from itertools import pairwise
 
 from dso_engine.metrics import Metrics, summarise
-from dso_engine.model import FloatArray, Limits, PccId
-from dso_engine.records import ArmRecord, CurtailRecord, MarketRecord, PhaseRecord, StepRecord
+from dso_engine.model import SLOTS_PER_HOUR, FloatArray, Limits, PccId
+from dso_engine.records import (
+    ArmRecord,
+    CurtailRecord,
+    DayAheadRecord,
+    MarketRecord,
+    PhaseRecord,
+    StepRecord,
+)
 from dso_engine.settlement import HomeStatement, to_eur
 from feederloop.simulation.homes import SimulatedHousehold
+from feederloop.simulation.outcome import RunOutcome
 from feederloop.simulation.plant import SlotView, run_series
 from feederloop.simulation.result import (
     CurtailResult,
+    DayAheadBlock,
+    DayAheadSummary,
     GridSeries,
     HomeResult,
     MarketSlot,
@@ -27,7 +37,7 @@ from feederloop.simulation.result import (
     RunResult,
     Summary,
 )
-from feederloop.simulation.run import RunOptions, RunOutcome
+from feederloop.simulation.run import RunOptions
 from feederloop.simulation.scenario import Scenario
 from feederloop.simulation.uncontrolled import Uncontrolled
 from ven_client.stats import ClientStats
@@ -99,6 +109,7 @@ def _with_control(
         grid=_series(outcome.views, limits),
         market=market,
         traded_kwh=_r(sum(m.traded_wh for m in market) / 1000.0),
+        day_ahead=_day_ahead(outcome),
         phases=tuple(
             PhaseSlot(
                 slot=slot,
@@ -182,6 +193,28 @@ def _market(record: MarketRecord) -> MarketSlot:
         bid_price_millicent=clearing.bid_price_millicent,
         ask_price_millicent=clearing.ask_price_millicent,
     )
+
+
+def _day_ahead(outcome: RunOutcome) -> DayAheadSummary | None:
+    """Return the day-ahead market, of which there is a record if it was held."""
+    blocks = tuple(
+        DayAheadBlock(
+            hour=record.slot,
+            orders=record.orders,
+            refused=len(record.refused),
+            status=record.clearing.status.value,
+            traded_wh=SLOTS_PER_HOUR * record.clearing.traded_wh,
+            bid_price_millicent=record.clearing.bid_price_millicent,
+            ask_price_millicent=record.clearing.ask_price_millicent,
+        )
+        for record in outcome.records
+        if isinstance(record, DayAheadRecord)
+    )
+    if not blocks:
+        return None
+    per_slot_wh = {block.hour: block.traded_wh // SLOTS_PER_HOUR for block in blocks}
+    traded_wh = sum(per_slot_wh.get(slot.replace(minute=0), 0) for slot in outcome.slots)
+    return DayAheadSummary(blocks=blocks, traded_kwh=_r(traded_wh / 1000.0))
 
 
 def _step(record: StepRecord) -> PriceStep:

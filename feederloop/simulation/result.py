@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from schemas.oadr20b.xmltypes import format_datetime
 
 __all__ = [
     "CurtailResult",
+    "DayAheadBlock",
+    "DayAheadSummary",
     "GridSeries",
     "HomeResult",
     "MarketSlot",
@@ -27,6 +29,10 @@ __all__ = [
     "Summary",
     "to_json",
 ]
+
+
+_LEFT_OUT: Final = "left out"
+"""Marks a field that is not written where it is None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,30 @@ class MarketSlot:
     sold_wh: int
     bid_price_millicent: int | None
     ask_price_millicent: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayAheadBlock:
+    """One auction of the day before; energies are those of the whole hour."""
+
+    hour: datetime
+    orders: int
+    refused: int
+    """Orders that did not count."""
+    status: str
+    traded_wh: int
+    bid_price_millicent: int | None
+    ask_price_millicent: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayAheadSummary:
+    """The day-ahead market of the delivery day."""
+
+    blocks: tuple[DayAheadBlock, ...]
+    """All 24, also where a run plays a part of the day."""
+    traded_kwh: float
+    """Energy traded for the slots of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +226,7 @@ class RunResult:
     balance_units: int = 0
     """Sum of all accounts in units of 1e-8 EUR; zero, or settlement is wrong."""
     messages: MessageCounts | None = None
+    day_ahead: DayAheadSummary | None = field(default=None, metadata={_LEFT_OUT: True})
 
 
 def to_json(result: RunResult) -> str:
@@ -205,7 +236,8 @@ def to_json(result: RunResult) -> str:
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # walks any tree of the dataclasses above
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: _plain(v) for f, v in fields if v is not None or _LEFT_OUT not in f.metadata}
     if isinstance(value, datetime):
         return format_datetime(value)
     if isinstance(value, Enum):

@@ -30,6 +30,8 @@ Link = Callable[[HomeId, Transport], Transport]
 
 _BOOT: Final = timedelta(minutes=2)
 """From start to the first message, so that homes stay idle until the first slot of the run."""
+_PATIENCE_S: Final = 120.0
+"""Simulated time waits for every exchange, so a slow machine must not look like a lost reply."""
 _SPREAD_MS: Final = 60_000
 
 
@@ -53,6 +55,7 @@ class FleetOfVens:
         logged: The home whose messages are kept.
         certificates: For mutual TLS; None is plain HTTP.
         link: What lies between the VENs and the VTN besides HTTP.
+        day_ahead: Whether the homes offer hourly blocks the day before.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class FleetOfVens:
         logged: HomeId | None = None,
         certificates: StreetCertificates | None = None,
         link: Link | None = None,
+        day_ahead: bool = False,
     ) -> None:
         self._clock = clock
         self._url = url
@@ -75,6 +79,7 @@ class FleetOfVens:
         self._logged = logged
         self._certificates = certificates
         self._link = link
+        self._day_ahead_market = contexts.day_ahead if day_ahead else None
         self._running: dict[HomeId, _Running] = {}
         self._starts: dict[HomeId, int] = {}
         self._transports: list[HttpPull] = []
@@ -88,6 +93,11 @@ class FleetOfVens:
     def stats(self) -> tuple[ClientStats, ...]:
         """Return the counts of every VEN ever started, in the order of their starts."""
         return tuple(transport.stats() for transport in self._transports)
+
+    @property
+    def running(self) -> tuple[HomeId, ...]:
+        """The homes whose VEN runs, in the order of their starts."""
+        return tuple(self._running)
 
     def client(self, home: HomeId) -> VenClient:
         """Return the VEN of a home that runs.
@@ -116,6 +126,7 @@ class FleetOfVens:
             local_market=self._contexts.market,
             switch_id=switch,
             realtime_context=self._contexts.price,
+            day_ahead_market=self._day_ahead_market,
         )
         config = VenConfig(
             ven_name=str(home),
@@ -129,6 +140,7 @@ class FleetOfVens:
         http = HttpPull(
             self._url(),
             now=self._clock.now,
+            timeout_s=_PATIENCE_S,
             tls=tls,
             vtn=vtn,
             observer=self._exchanges.append if home == self._logged else None,

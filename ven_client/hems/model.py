@@ -214,6 +214,8 @@ class Horizon:
     """Slots in which the battery must not discharge; empty: none."""
     peak: PeakCharge | None = None
     """A price on the highest import, None without one."""
+    held_kwh: Series = ()
+    """Energy traded the day before, per slot, + bought; empty: none."""
 
     def __post_init__(self) -> None:
         """Check lengths and values."""
@@ -221,7 +223,9 @@ class Horizon:
             raise InvalidHome("load and production forecasts must have the same length, at least one slot")
         _finite("horizon", *self.load_kwh, *self.pv_kwh, self.e0_kwh, self.e_end_kwh)
         _finite("horizon", self.charge_budget_kwh, self.discharge_budget_kwh)
-        for per_slot in (self.no_discharge, self.peak.holds if self.peak is not None else ()):
+        _finite("horizon", *self.held_kwh)
+        holds = self.peak.holds if self.peak is not None else ()
+        for per_slot in (self.no_discharge, holds, self.held_kwh):
             if per_slot and len(per_slot) != len(self.load_kwh):
                 raise InvalidHome("what holds per slot must cover the horizon")
 
@@ -229,6 +233,10 @@ class Horizon:
     def slots(self) -> int:
         """Number of slots, tau."""
         return len(self.load_kwh)
+
+    def held(self, k: int) -> float:
+        """Return what was traded the day before for slot k, kWh, + bought."""
+        return self.held_kwh[k] if self.held_kwh else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ SNAP: Final = 1e-4
 def offer(planner: Planner, home: HomeParameters, horizon: Horizon, market: MarketLimits) -> Offer:
     """The home's offer for the six slots of the next hour: everything the battery does not take or give.
 
+    Where the home has traded the day before, the offer is the difference to that.
+
     A purchase costs the bid limit less the rebate in the plan, while the auction gets the gross bid limit.
 
     Args:
@@ -52,7 +54,10 @@ def offer(planner: Planner, home: HomeParameters, horizon: Horizon, market: Mark
     _check_cover(horizon, prices.buy_c_per_kwh)
     schedule = _schedule(planner, home, horizon, prices)
     volumes = tuple(
-        _toward_zero_wh(_grid_kwh(horizon, schedule, k), surplus_kwh=horizon.pv_kwh[k] - horizon.load_kwh[k])
+        _toward_zero_wh(
+            _grid_kwh(horizon, schedule, k) - horizon.held(k),
+            surplus_kwh=horizon.pv_kwh[k] - horizon.load_kwh[k] + horizon.held(k),
+        )
         for k in range(SLOTS_PER_HOUR)
     )
     limits = tuple(

@@ -3,16 +3,19 @@
 One formulation serves offer, commitment and the plan without a market; only parameters differ::
 
     min  sum a_buy * buy - a_sell * sell + tie * (dis + cha) + penalty * |e_T - e_end| + 2 * penalty * spill
-    s.t. buy - sell - spill + dis - cha = gap                gap = load - pv - cleared volume
+    s.t. buy - sell - spill + dis - cha = gap                gap = load - pv - held - cleared volume
          e_t = e_{t-1} - dis_t + cha_t                       errata 1
          low_t <= e_t <= high_t
          0 <= buy <= buy_max, 0 <= sell <= sell_max          errata 3, 7
          0 <= dis, cha <= power * dt;  sum dis, sum cha <= budgets        errata 2
          dis = 0 in slots where the customer wants no discharge
 
+What was traded the day before (``held``, + bought) is one more source, or one more load: the programme trades
+the difference, and may sell again what was bought. The contract limits the sum of both.
+
 With a demand charge also ``+ c_peak * peak / dt`` with ``peak >= import - reached * dt`` in the slots where
-it holds, import being the whole exchange, market volume included. It is a programme of its own, so that the
-plan of a home without one does not depend on it.
+it holds, import being the whole exchange, everything traded included. It is a programme of its own, so that
+the plan of a home without one does not depend on it.
 
 It always has a solution. ``spill`` gives back market energy that the battery cannot take after all, at the
 cost of a penalty: bought energy is never planned to be resold (errata 3), but a volume that was rounded, or
@@ -97,11 +100,13 @@ class _Terms:
 
 def _terms(home: HomeParameters, battery: Battery, horizon: Horizon, volumes_kwh: FloatArray) -> _Terms:
     """Bounds of (4.4c) to (4.4f), corrected by errata 1, 3 and 7; see the module's text for the rest."""
-    passive = np.asarray(horizon.load_kwh) - np.asarray(horizon.pv_kwh)
+    whole = np.asarray(horizon.load_kwh) - np.asarray(horizon.pv_kwh)
+    held = np.asarray(horizon.held_kwh) if horizon.held_kwh else np.zeros(horizon.slots)
+    passive = whole - held
     gap = passive - volumes_kwh
     surplus = np.maximum(0.0, -passive)
     # A home may always import its own load and export its own production; only plans obey the contract.
-    buy_max = np.maximum(0.0, np.maximum(home.contract_kwh, passive) - volumes_kwh)
+    buy_max = np.maximum(0.0, np.maximum(home.contract_kwh - held, passive) - volumes_kwh)
     # What was sold on the market leaves less to sell for the feed-in price; what was bought adds nothing.
     sell_max = np.minimum(surplus, np.maximum(0.0, -gap))
     charge_budget = max(0.0, horizon.charge_budget_kwh)
@@ -124,17 +129,17 @@ def _terms(home: HomeParameters, battery: Battery, horizon: Horizon, volumes_kwh
         low=np.broadcast_to(np.minimum(battery.e_market_low_kwh, way_up), gap.shape),
         high=np.broadcast_to(np.maximum(battery.e_market_high_kwh, way_down), gap.shape),
         discharge_max=discharge_max,
-        above_reached=_above_reached(horizon.peak, passive),
+        above_reached=_above_reached(horizon.peak, whole),
         charge_budget=charge_budget,
         discharge_budget=discharge_budget,
     )
 
 
-def _above_reached(peak: PeakCharge | None, passive: FloatArray) -> FloatArray:
+def _above_reached(peak: PeakCharge | None, whole: FloatArray) -> FloatArray:
     """Where the charge does not hold the value is below zero, so that the constraint says nothing."""
     if peak is None:
-        return np.zeros_like(passive)
-    above = passive - peak.reached_kw * SLOT_H
+        return np.zeros_like(whole)
+    above = whole - peak.reached_kw * SLOT_H
     return np.where(np.asarray(peak.holds), above, np.minimum(above, -_FAR_KWH))
 
 

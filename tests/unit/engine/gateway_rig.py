@@ -11,6 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from dso_engine.gateway import OpenAdrGateway
+from dso_engine.gateway_day_ahead import DayAheadGateway
 from dso_engine.gateway_desk import Desk as VtnDesk
 from dso_engine.gateway_desk import LocalDesk
 from dso_engine.gateway_messages import Contexts, report_requests
@@ -22,7 +23,6 @@ from schemas.oadr20b.xmltypes import Duration
 from tests.unit.vtn.rig import (
     ALICE,
     BOB,
-    PT10M,
     SETTINGS,
     START,
     MemoryStore,
@@ -45,6 +45,7 @@ PCC = Pcc(feeder=1, phase=Phase.B)
 OTHER = Pcc(feeder=2, phase=Phase.A)
 SPECIFIERS: Mapping[str, tuple[str, ...]] = {
     "offer": ("volume", "limit-price"),
+    "day-ahead-offer": ("block-volume", "block-limit-price"),
     "commitment": ("grid-energy", "flexibility-up", "flexibility-down"),
     "meter-energy": ("energy",),
     "switch": ("phase",),
@@ -61,6 +62,9 @@ class Desk:
         self._numbers = itertools.count()
 
     def _gateway(self, desk: VtnDesk) -> OpenAdrGateway:
+        self.days = DayAheadGateway(
+            desk=desk, vens={A: ALICE, B: BOB}, contexts=Contexts(), seed=7, clock=self
+        )
         return OpenAdrGateway(
             desk=desk,
             vens={A: ALICE, B: BOB},
@@ -113,12 +117,13 @@ class Desk:
         start: datetime,
         *rows: dict[str, float | m.ResourceStatus],
         code: str = "200",
+        step: timedelta = SLOT,
     ) -> None:
-        """Send one report of ten-minute rows."""
+        """Send one report of rows that last ``step`` each."""
         intervals = tuple(
             m.Interval(
-                dtstart=start + k * SLOT,
-                duration=PT10M,
+                dtstart=start + k * step,
+                duration=Duration.of(step),
                 payloads=tuple(
                     m.ReportPayload.of(r_id, value)
                     if isinstance(value, float)
@@ -130,7 +135,7 @@ class Desk:
         )
         report = m.Report(
             dtstart=start,
-            duration=Duration.of(len(rows) * SLOT),
+            duration=Duration.of(len(rows) * step),
             intervals=intervals,
             report_request_id=self._requests[ven, specifier],
             report_specifier_id=specifier,
@@ -148,6 +153,15 @@ class Desk:
             {"volume": volume, "limit-price": price} for volume, price in rows
         ]
         await self.report(ven, "offer", hour, *named, code=code)
+
+    async def offer_blocks(
+        self, ven: VenId, *rows: tuple[float, float], first: datetime, code: str = "200"
+    ) -> None:
+        """Send an offer for hourly blocks: energy of the hour and limit price."""
+        named: Sequence[dict[str, float | m.ResourceStatus]] = [
+            {"block-volume": volume, "block-limit-price": price} for volume, price in rows
+        ]
+        await self.report(ven, "day-ahead-offer", first, *named, code=code, step=timedelta(hours=1))
 
     async def drain(self, ven: VenId, opt: OptType = OptType.OPT_IN) -> list[str]:
         """Fetch events and answer those that want it; return their ids."""

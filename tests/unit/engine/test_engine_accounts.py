@@ -15,6 +15,7 @@ from dso_engine.model import SLOT, Commitment, HomeId
 from dso_engine.ports import HourResult
 from dso_engine.resettlement import WINDOW, LateOutcome, LateReading, settle_again
 from dso_engine.settlement import DayAccounts, Lines, RewardTerms
+from dso_engine.substitute import Metered
 from tests.unit.engine.engine_fakes import HOUR
 
 A, B = HomeId("H01"), HomeId("H02")
@@ -162,25 +163,68 @@ async def test_a_reading_that_never_came_is_substituted_and_says_so() -> None:
     assert lines(accounts, B).reward == 0, "a substitute earns no reward"
 
 
+class Late:
+    """Readings that have come since."""
+
+    def __init__(self, *readings: LateReading) -> None:
+        self._readings = readings
+        self.asked: list[tuple[datetime, datetime]] = []
+
+    async def arrivals(self, start: datetime, end: datetime) -> tuple[LateReading, ...]:
+        self.asked.append((start, end))
+        return tuple(each for each in self._readings if start <= each.slot < end)
+
+
 async def test_a_late_reading_is_settled_again() -> None:
     slot = HOUR + SLOT
     first = await settle(Source(metered={slot: {A: 100}}), traded())
     assert slots_of(first, B) == [(-100, "commitment")]
-    source = Source(metered={slot: {A: 1, B: -40}})
-    again = await settle_late(source=source, accounts=first, now=slot + timedelta(days=1), terms=NO_REWARD)
+    came = slot + timedelta(days=1)
+    late = Late(
+        LateReading(home=A, slot=slot, metered_wh=1, at=came),
+        LateReading(home=B, slot=slot, metered_wh=-40, at=came),
+        LateReading(home=B, slot=slot + SLOT, metered_wh=-41, at=came),
+    )
+    again = await settle_late(source=late, accounts=first, terms=NO_REWARD)
     assert slots_of(again.accounts, B) == [(-40, "metered")]
     assert slots_of(again.accounts, A) == [(100, "metered")], "what was metered stands"
     (correction,) = again.corrections
+    assert len(again.outcomes) == 1, "only what was open is looked at"
     # 60 Wh less delivered than sold: bought of the supplier at 15 c instead
     assert correction.bill == 60 * 15_000
     assert again.accounts.homes_pay - first.homes_pay == 60 * 15_000
     assert again.accounts.balance == 0
-    never = await settle_late(source=source, accounts=first, now=slot + timedelta(days=3), terms=NO_REWARD)
+    assert late.asked == [(slot, slot + SLOT)]
+    done = await settle_late(source=late, accounts=again.accounts, terms=NO_REWARD)
+    assert (done.outcomes, done.accounts) == ((), again.accounts)
+    assert len(late.asked) == 1, "nothing is open: nothing is asked"
+
+
+async def test_a_reading_is_late_by_when_it_came_not_by_when_it_is_asked_for() -> None:
+    slot = HOUR + SLOT
+    first = await settle(Source(metered={slot: {A: 100}}), traded())
+    late = Late(LateReading(home=B, slot=slot, metered_wh=-40, at=slot + timedelta(days=3)))
+    never = await settle_late(source=late, accounts=first, terms=NO_REWARD)
     assert [outcome for _, outcome in never.outcomes] == [LateOutcome.TOO_LATE]
     assert never.accounts == first
-    assert (
-        await settle_late(source=source, accounts=again.accounts, now=slot, terms=NO_REWARD)
-    ).outcomes == ()
+    wider = await settle_late(source=late, accounts=first, terms=NO_REWARD, window=timedelta(days=4))
+    assert len(wider.corrections) == 1
+
+
+async def test_the_last_reading_before_the_first_slot_goes_on() -> None:
+    slot = HOUR
+    accounts = await settle_run(
+        source=Source(metered={}),
+        book=HourBook(),
+        homes=(A, B),
+        slots=(slot,),
+        tariff=TARIFF,
+        rebate_millicent={},
+        terms=NO_REWARD,
+        before={A: Metered(slot=slot - SLOT, wh=30), B: Metered(slot=slot - 7 * SLOT, wh=40)},
+    )
+    assert slots_of(accounts, A) == [(30, "last_reading")]
+    assert slots_of(accounts, B) == [(0, "none")], "longer ago than an hour"
 
 
 async def test_outcomes_of_late_readings() -> None:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import inf
 
+import pytest
+
+from dso_engine.gateway_desk import LocalDesk, Said
 from dso_engine.market import Side, sequence_number
 from dso_engine.model import SLOT, Pcc, Phase
 from dso_engine.ports import Delivery, HourResult, SlotOrder
+from dso_engine.resettlement import LateReading
 from schemas.oadr20b import model as m
 from schemas.oadr20b.enums import OptType
 from schemas.oadr20b.xmltypes import Duration
@@ -100,6 +104,14 @@ async def test_commitments(desk: Desk) -> None:
     ]
 
 
+async def test_a_home_that_cannot_be_told_makes_no_orders(desk: Desk) -> None:
+    """Its result would be lost, and the volumes of those who were told would never balance."""
+    await desk.offer(ALICE, (100.0, 0.12))
+    await desk.offer(BOB, (-100.0, 0.1))
+    await desk.rig.operator.remove(BOB)
+    assert brief(await desk.gateway.orders(HOUR)) == [(A, HOUR, Side.BUY, 12_000, 100)]
+
+
 async def test_an_absent_home_makes_no_orders(desk: Desk) -> None:
     await desk.offer(ALICE, (100.0, 0.12))
     schedule = m.CreateOpt(
@@ -173,6 +185,62 @@ async def test_metered_energy_of_one_slot(desk: Desk) -> None:
     await desk.report(BOB, "meter-energy", START + SLOT, {"energy": inf})
     assert await desk.gateway.metered_wh(START) == {A: 10}
     assert await desk.gateway.metered_wh(START + SLOT) == {A: -20}
+
+
+async def test_arrivals_say_when_a_reading_came(desk: Desk) -> None:
+    desk.rig.now = START + timedelta(hours=3)
+    await desk.report(ALICE, "meter-energy", START, {"energy": 10.4}, {"energy": inf})
+    first = desk.rig.now
+    desk.rig.wait(60)
+    await desk.report(BOB, "meter-energy", START + SLOT, {"energy": -5.0})
+    assert await desk.gateway.arrivals(START, START + 2 * SLOT) == (
+        LateReading(home=A, slot=START, metered_wh=10, at=first),
+        LateReading(home=B, slot=START + SLOT, metered_wh=-5, at=desk.rig.now),
+    )
+    assert await desk.gateway.arrivals(START, START) == ()
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=49), timedelta(hours=3)])
+async def test_a_commitment_can_be_neither_replaced_nor_voided_when_its_time_is_over(
+    desk: Desk, late: timedelta
+) -> None:
+    """Bob sends other numbers when phases are out, or the meter is known; Alice only repeats hers."""
+    gate = HOUR - timedelta(minutes=50)
+    desk.rig.now = gate - timedelta(seconds=2)
+    await desk.report(BOB, "commitment", HOUR, {"grid-energy": 40.0})
+    desk.rig.wait(1)
+    await desk.report(ALICE, "commitment", HOUR, {"grid-energy": 100.0})
+    await desk.report(BOB, "commitment", HOUR, {"grid-energy": 50.0}, {"grid-energy": 60.0})
+    desk.rig.now = gate + late
+    await desk.report(ALICE, "commitment", HOUR, {"grid-energy": 100.0})
+    await desk.report(ALICE, "commitment", HOUR + SLOT, {"grid-energy": 100.0}, code="454")
+    await desk.report(BOB, "commitment", HOUR, {"grid-energy": 7.0}, code="454")
+    for found in (await desk.gateway.binding_commitments(HOUR), await desk.gateway.commitments(HOUR)):
+        assert [(c.home, c.slot, c.grid_energy_wh) for c in found] == [
+            (A, HOUR, 100),
+            (B, HOUR, 50),
+            (B, HOUR + SLOT, 60),
+        ]
+
+
+async def test_what_another_server_took_after_its_time_binds_nobody() -> None:
+    """Whose requests know no gate: what counts is when it came."""
+    said = [
+        Said(ven_id=ven, r_id="grid-energy", start=HOUR, value=50.0, set_point=None, received_at=at)
+        for ven, at in (
+            (ALICE, HOUR - timedelta(minutes=50)),
+            (BOB, HOUR - timedelta(minutes=50) + timedelta(seconds=1)),
+        )
+    ]
+
+    class Ungated(LocalDesk):
+        async def readings(self, specifier: str, start: datetime, end: datetime) -> tuple[Said, ...]:
+            return tuple(said)
+
+    rig = Desk()
+    gateway = rig._gateway(Ungated(lambda: rig.rig.operator))
+    assert [c.home for c in await gateway.binding_commitments(HOUR)] == [A]
+    assert [c.home for c in await gateway.commitments(HOUR)] == [A, B]
 
 
 # --- price -------------------------------------------------------------------------------------------------

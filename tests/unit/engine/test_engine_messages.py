@@ -66,6 +66,7 @@ def values(signal: m.EventSignal) -> list[float]:
 def test_contexts() -> None:
     assert CONTEXTS.all == (
         "http://feederloop.example/local-market",
+        "http://feederloop.example/day-ahead-market",
         "http://feederloop.example/phase-switching",
         "http://feederloop.example/real-time-price",
     )
@@ -177,7 +178,7 @@ def test_report_rhythms() -> None:
     assert table == {
         # first due; the offer for 12:00 at 10:40, its commitment at 11:05
         "offer": (start + timedelta(minutes=40), TEN, hour, timedelta(minutes=75)),
-        "commitment": (start + timedelta(minutes=5), TEN, hour, None),
+        "commitment": (start + timedelta(minutes=5), TEN, hour, timedelta(minutes=50)),
         "meter-energy": (start + ten, TEN, ten, None),
         "meter-power": (start + ten, Duration(minutes=1), ten, None),
         "storage": (start + ten, TEN, ten, None),

@@ -158,8 +158,10 @@ def test_offers_and_commitments_do_not_change_when_asked_again() -> None:
     assert rig.app._offer(at(12), rig.now) == offer
     rig.run(at(12) - COMMITMENT)
     commitment = rig.report("commitment", HOUR)
-    rig.run(rig.now + SLOT)
+    rig.run(at(12) - timedelta(minutes=50, seconds=1))
     assert rig.app._commitment(at(12), rig.now) == commitment
+    rig.run(at(12) - timedelta(minutes=50))
+    assert rig.app._commitment(at(12), rig.now) == (), "the VTN would not take it"
 
 
 def test_reports_that_would_come_too_late_are_not_made() -> None:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from config.dso_settings import DsoProgramSettings, TariffSection, TelemetrySection
+from config.dso_settings import DsoProgramSettings, RebateSection, TariffSection, TelemetrySection
 from config.program import SettingsError, effective, load
-from config.settings import data_path
+from config.settings import Tariff, data_path, load_neighbourhood
 from dso_engine.errors import StaleMeasurement
 from dso_engine.feeder import Network, load_network
+from dso_engine.hourly import TariffMillicent
+from dso_engine.intake import OrderDecision, OrderOutcome
+from dso_engine.market import Order, Side, clear
 from dso_engine.model import HomeId, Pcc, Phase
-from dso_engine.records import FaultRecord, StepRecord
+from dso_engine.records import DayAheadRecord, FaultRecord, StepRecord
 from feederloop.cli import app
 from feederloop.customers import read_connections
-from feederloop.dso_program import WallTariff
+from feederloop.dso_settlement import ACCOUNTS, WallRebate, WallTariff, opened_ledger
 from feederloop.dso_state import RecordFolder
 from feederloop.telemetry.sources import meter_names
 
@@ -41,7 +45,7 @@ def settings(text: str, folder: Path) -> DsoProgramSettings:
 def test_the_commented_file_says_the_defaults(tmp_path: Path) -> None:
     shipped = load(DsoProgramSettings, data_path("dso.toml"), {}, {})
     plain = settings(NEEDED, tmp_path)
-    for name in ("limits", "control", "costs", "tariff", "log", "seed", "market_base"):
+    for name in ("limits", "control", "costs", "tariff", "settlement", "log", "seed", "market_base"):
         assert getattr(shipped, name) == getattr(plain, name), name
     assert shipped.telemetry == plain.telemetry.model_copy(update={"path": shipped.telemetry.path})
     assert shipped.vtn.model_copy(update={"token_file": None, "token": plain.vtn.token}) == plain.vtn
@@ -65,6 +69,19 @@ def test_the_commented_file_says_the_defaults(tmp_path: Path) -> None:
         (('path = "m.csv"', 'path = "m.csv"\npccs = ["F1-A"]'), "pccs"),
         (("[vtn]", "[limits]\nrelease_voltage = 0.09\n[vtn]"), "release level"),
         (("[vtn]", "[tariff]\nfeed_in = 0.3\n[vtn]"), "feed-in"),
+        (("[vtn]", '[tariff]\nkind = "free"\n[vtn]'), "tariff.kind"),
+        (("[vtn]", '[tariff]\nkind = "dynamic"\n[vtn]'), "needs hourly: 24 prices, not 0"),
+        (("[vtn]", '[tariff]\nkind = "dynamic"\nhourly = [0.1]\n[vtn]'), "24 prices, not 1"),
+        (
+            ("[vtn]", "[tariff]\npeak_from_hour = 23\npeak_to_hour = 5\n[vtn]"),
+            "peak must end after it starts",
+        ),
+        (("[vtn]", "[tariff]\npeak_to_hour = 25\n[vtn]"), "tariff.peak_to_hour"),
+        (("[vtn]", '[settlement]\nafter = "soon"\n[vtn]'), "settlement.after: .*ISO 8601"),
+        (("[vtn]", "[settlement]\nreward_percent = -1\n[vtn]"), "settlement.reward_percent"),
+        (("[vtn]", '[settlement]\nstart = "2026-05-16T10:00:00"\n[vtn]'), "settlement.start"),
+        (("[vtn]", "[settlement.rebate]\nproduction = [1]\n[vtn]"), "24 values"),
+        (("[vtn]", "[settlement.rebate]\nmax_eur_per_kwh = 0.02\n[vtn]"), "production is needed"),
     ],
 )
 def test_what_does_not_fit_is_told(change: tuple[str, str], told: str, tmp_path: Path) -> None:
@@ -164,6 +181,78 @@ def test_a_tariff_goes_by_local_hours() -> None:
         WallTariff(TariffSection(timezone="Moon/Base"))
 
 
+def test_tariffs_of_three_kinds_are_those_of_a_neighbourhood() -> None:
+    """What is said in the section and in neighbourhood.toml leads to the same tariff; flat needs no more."""
+    prices = tuple(0.2 + 0.01 * hour for hour in range(24))
+    default = load_neighbourhood().tariff
+    assert TariffSection().tariff() == default
+    assert TariffSection(kind="flat").tariff() == Tariff(supplier=0.15, feed_in=0.1)
+    assert TariffSection(kind="flat", peak_from_hour=20, peak_to_hour=3).tariff().supplier_at(21) == 0.15
+    dynamic = TariffSection(kind="dynamic", hourly=prices)
+    assert dynamic.tariff() == Tariff(supplier=0.15, hourly=prices, feed_in=0.1)
+    night = datetime(2026, 1, 1, 23, 50, tzinfo=UTC)
+    assert WallTariff(dynamic)[night] == TariffMillicent(supplier=20_000, feed_in=10_000)  # 00:50 there
+    assert WallTariff(TariffSection(kind="flat"))[night].supplier == 15_000
+
+
+def test_a_kind_of_tariff_is_chosen_in_the_file(tmp_path: Path) -> None:
+    text = NEEDED.replace("[vtn]", '[tariff]\nkind = "flat"\nsupplier = 0.30\n[vtn]', 1)
+    found = settings(text, tmp_path)
+    assert found.tariff.tariff() == Tariff(supplier=0.30, feed_in=0.1)
+    again = settings(effective(found).replace("# token is set", 'token = "x"'), tmp_path)
+    assert again.tariff == found.tariff
+
+
+def test_a_rebate_follows_the_production_expected() -> None:
+    production = tuple(float(max(0, 6 - abs(hour - 12))) for hour in range(24))
+    rebate = WallRebate(RebateSection(max_eur_per_kwh=0.02, production=production), "Etc/GMT-1")
+    day = datetime(2026, 5, 15, 23, tzinfo=UTC)
+    found = [rebate[day + timedelta(hours=k)] for k in range(24)]
+    assert found == [0] * 7 + [333, 667, 1_000, 1_333, 1_667, 2_000, 1_667, 1_333, 1_000, 667, 333] + [0] * 6
+    assert WallRebate(RebateSection(), "UTC")[day] == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [
+        (None, "2026-05-16T11:00:00+00:00"),
+        ("2026-05-01T00:00:00+02:00", "2026-04-30T22:00:00+00:00"),
+        ("2026-05-01T00:00:01+02:00", "2026-04-30T23:00:00+00:00"),
+    ],
+)
+def test_accounts_begin_with_a_whole_hour_and_stay_there(
+    tmp_path: Path, start: str | None, first: str
+) -> None:
+    given = settings(NEEDED, tmp_path)
+    section = given.settlement.model_copy(update={"start": start and datetime.fromisoformat(start)})
+    told = given.model_copy(update={"state": tmp_path, "settlement": section})
+    now = datetime(2026, 5, 16, 10, 0, 1, tzinfo=UTC)
+    with closing(opened_ledger(told, now)) as ledger:
+        assert ledger.first_hour == datetime.fromisoformat(first)
+    with closing(opened_ledger(told, now + timedelta(days=1))) as again:
+        assert again.first_hour == datetime.fromisoformat(first)
+    (tmp_path / ACCOUNTS).write_text("what is this?" * 99)
+    with pytest.raises(SettingsError, match=ACCOUNTS):
+        opened_ledger(told, now)
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [
+        ("2026-05-16T10:00:00Z", "2026-05-16T10:00:00+00:00"),
+        ("2026-05-16T10:00:00+05:30", "2026-05-16T05:00:00+00:00"),
+        ("2026-05-16T10:30:00+05:30", "2026-05-16T05:00:00+00:00"),
+        ("2026-05-16T10:00:01+02:00", "2026-05-16T09:00:00+00:00"),
+    ],
+)
+def test_accounts_begin_with_an_hour_of_the_market(tmp_path: Path, start: str, first: str) -> None:
+    """Market hours are those of UTC, wherever the clock of whoever wrote the setting stands."""
+    given = settings(f'{NEEDED}[settlement]\nstart = "{start}"\n', tmp_path)
+    (tmp_path / "s").mkdir()
+    with closing(opened_ledger(given, datetime(2026, 5, 20, tzinfo=UTC))) as ledger:
+        assert ledger.first_hour.isoformat() == first
+
+
 def test_records_are_lines_of_json_and_a_folder_has_one_engine(tmp_path: Path) -> None:
     folder = RecordFolder(tmp_path / "state")
     slot = datetime(2026, 5, 16, 10, tzinfo=UTC)
@@ -193,6 +282,20 @@ def test_records_are_lines_of_json_and_a_folder_has_one_engine(tmp_path: Path) -
         RecordFolder(tmp_path / "state")
     folder.close()
     RecordFolder(tmp_path / "state").close()
+
+
+def test_an_order_that_was_refused_is_on_record_as_it_came(tmp_path: Path) -> None:
+    """A block of 100 Wh is 16.67 in each slot, and no order for that reason; nobody is warned of it."""
+    folder = RecordFolder(tmp_path / "state")
+    slot = datetime(2026, 5, 16, 10, tzinfo=UTC)
+    odd = Order(home=HomeId("H01"), side=Side.BUY, price_millicent=1, volume_wh=100 / 6, seq=1)  # type: ignore[arg-type]  # the point
+    refused = (OrderDecision(order=odd, outcome=OrderOutcome.BAD_VOLUME),)
+    folder.record(DayAheadRecord(slot=slot, book=(), refused=refused, clearing=clear(())))
+    folder.close()
+    (path,) = (tmp_path / "state").glob("records-*.jsonl")
+    (record,) = map(json.loads, path.read_text().splitlines())
+    (decision,) = record["refused"]
+    assert (decision["outcome"], decision["order"]["volume_wh"]) == ("bad_volume", 100 / 6)
 
 
 def test_a_full_disk_costs_records_not_the_feeder(

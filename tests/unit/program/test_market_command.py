@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from dso_engine.hourly import hour_slots
 from dso_engine.market import Order, Side, clear, sequence_number
 from dso_engine.model import HomeId
-from dso_engine.records import EngineRecord, FaultRecord, MarketRecord
+from dso_engine.records import DayAheadRecord, EngineRecord, FaultRecord, MarketRecord
 from feederloop.cli import app
 from feederloop.market_files import MarketFiles, MarketFilesError, Publishing, write_market
 from tests.unit.engine.engine_fakes import Tape
@@ -89,6 +89,71 @@ def test_a_record_that_was_exchanged_breaks_the_chain(folder: Path, tmp_path: Pa
     told = verify(folder)
     assert told.exit_code == 1
     assert "chain: intraday 2018-05-16T12:00:00+00:00: previous" in told.stdout
+
+
+# --- the day before ----------------------------------------------------------------------------------------
+
+
+def blocks(hour: datetime, count: int = 2) -> list[DayAheadRecord]:
+    """The same offers for whole hours; volumes are those of one slot."""
+    firsts = [auctions(hour + k * timedelta(hours=1))[0] for k in range(count)]
+    return [DayAheadRecord(slot=first.slot, book=first.book, clearing=first.clearing) for first in firsts]
+
+
+def test_blocks_are_a_chain_of_their_own_beside_the_hours(tmp_path: Path) -> None:
+    write_market([*blocks(HOUR), *auctions(HOUR), *auctions(HOUR + timedelta(hours=1))], tmp_path, SEED)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "20180516T1100Z.json",
+        "20180516T1200Z.json",
+        "20180516T1100Z-day-ahead.json",
+        "20180516T1200Z-day-ahead.json",
+    }
+    told = verify(tmp_path)
+    assert told.exit_code == 0
+    # 70 Wh in each of six slots: as much as the six auctions of the hour before it together
+    assert "20180516T1100Z-day-ahead.json: sound, 1 auctions, 4 orders, 420 Wh traded" in told.stdout
+    seals = [
+        json.loads((tmp_path / f"20180516T1200Z{end}.json").read_text())["seal"] for end in ("", "-day-ahead")
+    ]
+    assert told.stdout.splitlines()[-1] == (
+        f"SOUND: 4 records; last seal {seals[0]}; last seal day-ahead {seals[1]}"
+    )
+    for seal in seals:
+        assert verify(tmp_path, "--seal", seal).exit_code == 0
+    first = json.loads((tmp_path / "20180516T1100Z-day-ahead.json").read_text())["seal"]
+    assert verify(tmp_path, "--seal", first).exit_code == 1
+
+
+def test_a_block_that_was_changed(tmp_path: Path) -> None:
+    write_market(blocks(HOUR), tmp_path, SEED)
+    path = tmp_path / "20180516T1100Z-day-ahead.json"
+    tree = json.loads(path.read_text())
+    tree["auctions"][0]["orders"][0]["volume_wh"] += 1
+    path.write_text(json.dumps(tree))
+    assert verify(path).exit_code == 1
+
+
+def test_blocks_after_a_restart_go_on_with_their_chain(tmp_path: Path) -> None:
+    write_market([*blocks(HOUR), *auctions(HOUR)], tmp_path, SEED)
+    recorder = Publishing(Tape(), MarketFiles(tmp_path, SEED))
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    for record in blocks(HOUR, 3):
+        recorder.record(record)
+    after = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert after.items() > before.items(), "what is published stays"
+    assert set(after) - set(before) == {"20180516T1300Z-day-ahead.json"}
+    assert verify(tmp_path).exit_code == 0
+
+
+def test_only_blocks_after_the_newest_are_lacking(tmp_path: Path) -> None:
+    files = MarketFiles(tmp_path, SEED)
+    assert files.lacks_block(HOUR)
+    everything: list[EngineRecord] = [*blocks(HOUR), *auctions(HOUR + timedelta(hours=5))]
+    for record in everything:
+        Publishing(Tape(), files).record(record)
+    newest = HOUR + timedelta(hours=len(blocks(HOUR)) - 1)
+    again = MarketFiles(tmp_path, SEED)
+    assert [again.lacks_block(newest + timedelta(hours=h)) for h in (-1, 0, 1)] == [False, False, True]
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -102,3 +102,38 @@ def test_room_lists_every_home() -> None:
     imports = network("room", NETWORKS / "lv_50h_rural.json", "--import")
     assert "transformer transformer00001" in imports.output
     assert network("room", "absent.dss").exit_code == 2
+
+
+STREET = """Set DefaultBaseFrequency=50
+New Circuit.street bus1=hv basekv=20 pu=1.06 isc3=2000
+New Transformer.t buses=[hv lv] conns=[delta wye] kvs=[20 0.4] kvas=[100 100] xhl=4 %loadloss=1
+New Line.main bus1=lv bus2=a length=80 units=m r1=0.0003 x1=0.0001 r0=0.0009 x0=0.0003 c1=0 c0=0
+New Line.service phases=1 bus1=a.2 bus2=h.2 length=20 units=m rmatrix=[0.001] xmatrix=[0.0001] cmatrix=[0]
+New Load.x phases=1 bus1=h.2 kv=0.23 kw=3 pf=0.95
+New Load.pump bus1=a kv=0.4 kva=6 pf=0.9 vmaxpu=1.2
+"""
+
+
+def test_a_script_without_ratings_is_given_one(tmp_path: Path) -> None:
+    script = tmp_path / "street.dss"
+    script.write_text(STREET)
+    refused = network("room", script)
+    assert refused.exit_code == 2
+    assert "street.dss:4: Line.main: normamps is not given" in refused.output
+    assert "--rated-a" in refused.output
+    told = network("room", script, "--rated-a", "50")
+    assert told.exit_code == 0
+    assert [line.split()[0] for line in told.output.splitlines()[1:]] == ["x", "pump_a", "pump_b", "pump_c"]
+    assert network("convert", script, tmp_path / "street.json", "--rated-a", "50").exit_code == 0
+    assert network("room", tmp_path / "street.json").output == told.output
+
+
+def test_show_says_where_opendss_would_leave_constant_power(tmp_path: Path) -> None:
+    script = tmp_path / "street.dss"
+    script.write_text(STREET)
+    told = network("show", script, "--rated-a", "50").output
+    assert "note: street.dss:7: Load.pump has three phases, here three: pump_a, pump_b, pump_c" in told
+    assert "careful: 1 loads are outside of their vminpu to vmaxpu" in told
+    assert "first x: 243.0 V, 218.5 to 241.5 V" in told
+    script.write_text(STREET.replace("pf=0.95", "pf=0.95 vmaxpu=1.2"))
+    assert "careful" not in network("show", script, "--rated-a", "50").output

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from config.settings import data_path
+from config.vtn_settings import Limits
 from dso_engine.feeder import load_network
 from feederloop.cli import app
 from feederloop.customers import read_connections
@@ -19,6 +20,7 @@ from feederloop.provisioning import read_provisions
 from vtn_server import api_forms as forms
 from vtn_server import api_models as api
 from vtn_server import event as rules
+from vtn_server.limits import Limit
 from vtn_server.state import VenId
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operating.md").read_text(encoding="utf-8")
@@ -78,3 +80,32 @@ def test_the_file_of_homes_of_the_page(tmp_path: Path) -> None:
     network = load_network(data_path("networks", "lv_50h_rural.json"))
     homes = {each.customer.home: each for each in read_connections(tmp_path / "homes.csv", network)}
     assert [str(home) for home, each in homes.items() if each.customer.participates] == ["H01", "H02"]
+
+
+def limits_table() -> list[list[str]]:
+    section = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return rows[1:]
+
+
+def test_the_table_of_limits_names_settings_that_exist() -> None:
+    named = [name for row in limits_table() for name in re.findall(r"`limits\.(\w+)`", " ".join(row))]
+    assert set(named) <= set(Limits.model_fields)
+    switches = {"validate_outgoing", "check_rules", "accept_bare_root", "wrong_method_status", "resend_after"}
+    assert set(Limits.model_fields) - switches <= set(named)  # no bound is missing
+
+
+@pytest.mark.parametrize("field", sorted(Limits.model_fields))
+def test_the_table_of_limits_has_the_defaults(field: str) -> None:
+    default = Limits.model_fields[field].default
+    rows = [row for row in limits_table() if f"`limits.{field}`" in row[2]]
+    for row in rows:
+        shown = row[1].replace(",", "")
+        number = re.fullmatch(r"PT(\d+)S", str(default))
+        assert re.search(rf"\b{number.group(1) if number else default}\b", shown), row
+
+
+def test_the_table_of_limits_has_every_label() -> None:
+    labels = " ".join(row[-1] for row in limits_table())
+    for limit in Limit:
+        assert f"`{limit.value}`" in labels, limit

@@ -78,6 +78,7 @@ def test_a_typo_is_refused(words: tuple[str, ...], told: str) -> None:
         (("vtn", "--plain", "--port", "0", "--vens", "gone.toml"), "gone.toml"),
         (("vtn", "--plain", "--port", "0", "--db", "mysql://x/y"), "mysql"),
         (("vtn", "--plain", "--port", "0", "--token-file", "gone.token"), "gone.token"),
+        (("vtn", "--plain", "--port", "0", "--workers", "2"), "2 workers need PostgreSQL"),
         (("ven", "--plain", "--home", "H99"), "H99"),
         (("ven", "--plain", "--vtn", "http://192.0.2.1"), "192.0.2.1"),
         (("ven", "--plain", "--set", 'polling.idle="P1M"'), "P1M"),

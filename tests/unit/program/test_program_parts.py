@@ -20,7 +20,8 @@ from feederloop.simulation.profiles import load_profiles
 from feederloop.simulation.scenario import ScenarioError
 from feederloop.transport_security import check_plain
 from feederloop.ven_program import SteadyClock
-from feederloop.vtn_program import operator_token, retention_of, vtn_settings
+from feederloop.vtn_program import operator_token, vtn_settings
+from feederloop.vtn_retention import retention_of
 from feederloop.vtn_transport import vtn_transport
 from feederloop.wall_home import RepeatedYear, wall_household
 from schemas.oadr20b.xmltypes import Duration
@@ -209,6 +210,12 @@ def test_the_values_the_vtn_gets() -> None:
     assert (values.check_rules, values.accept_bare_root, values.wrong_method_status) == (True, True, 405)
     keep = retention_of(found)
     assert (keep.readings, keep.events) == (timedelta(days=730), timedelta(days=30))
+    assert values.keep_completed == timedelta(days=2)
+
+
+def test_memory_keeps_no_event_longer_than_the_store_does() -> None:
+    found = load(VtnProgramSettings, None, {"plain": True, "retention": {"events": "PT1H"}}, {})
+    assert vtn_settings(found, vtn_transport(found)).keep_completed == timedelta(hours=1)
 
 
 # --- a home today ------------------------------------------------------------------------------------------
