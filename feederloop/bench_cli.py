@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from feederloop.bench.model import Record
+    from feederloop.bench.model import Figure, Record, Remark
+
+    Measured = tuple[tuple[Figure, ...], tuple[Remark, ...]]
 
 __all__ = ["bench_app"]
 
@@ -103,6 +105,60 @@ def engine(quick: Quick = False, json: Json = None) -> None:
 
 
 @bench_app.command()
+def scale(
+    vens: Annotated[int, typer.Option(min=1, max=100_000, help="How many VENs there are.")] = 10_000,
+    minutes: Annotated[float, typer.Option(min=0.05, help="For how long they poll.")] = 5.0,
+    period: Annotated[float, typer.Option(min=0.5, help="Seconds between two polls of a VEN.")] = 10.0,
+    json: Json = None,
+) -> None:
+    """Many VENs in one process: memory of each, cold start, latency of their polls.
+
+    Exit code 1 if a figure that is asked for is missed.
+    """
+    from feederloop.bench.scale import ScaleChoice, measure_scale
+
+    choice = ScaleChoice(vens=vens, seconds=60.0 * minutes, period_s=period)
+    _crowd(lambda say: measure_scale(choice, say), json)
+
+
+@bench_app.command()
+def fanout(
+    vens: Annotated[int, typer.Option(min=0, max=100_000, help="How many VENs poll.")] = 10_000,
+    push: Annotated[int, typer.Option(min=0, max=10_000, help="How many others are pushed to.")] = 2_000,
+    silent: Annotated[int, typer.Option(min=0, help="How many of those never answer in the end.")] = 200,
+    period: Annotated[float, typer.Option(min=0.5, help="Seconds between two polls of a VEN.")] = 10.0,
+    json: Json = None,
+) -> None:
+    """One price to many VENs: when the last one has it.
+
+    Exit code 1 if a figure that is asked for is missed.
+    """
+    from feederloop.bench.fanout import FanoutChoice, measure_fanout
+
+    choice = FanoutChoice(vens=vens, push=push, silent=min(silent, push), period_s=period)
+    _crowd(lambda say: measure_fanout(choice, say), json)
+
+
+@bench_app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.01, help="For how long.")] = 60.0,
+    vens: Annotated[int, typer.Option(min=1, max=1_000, help="How many VENs there are.")] = 100,
+    pause: Annotated[float, typer.Option(min=0.01, help="Mean seconds between two messages of a VEN.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks at the server.")] = 10.0,
+    growth: Annotated[float, typer.Option(help="How much memory may grow, MiB per hour.")] = 12.0,
+    json: Json = None,
+) -> None:
+    """Everything at once for a long time: memory, files, tasks and database of the server.
+
+    Exit code 1 if memory grows, or anything fails.
+    """
+    from feederloop.bench.soak import SoakChoice, measure_soak
+
+    choice = SoakChoice(minutes=minutes, vens=vens, pause_s=pause, every_s=every, growth_mib_per_hour=growth)
+    _crowd(lambda say: measure_soak(choice, say), json)
+
+
+@bench_app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(help="Files that --json has written.", dir_okay=False)],
     out: Annotated[Path, typer.Option(help="The page.", dir_okay=False)] = Path("docs/benchmarks.md"),
@@ -117,6 +173,15 @@ def report(
     except OSError as err:
         _refuse(err)
     typer.echo(f"The page: {out}")
+
+
+def _crowd(run: Callable[[Callable[[str], None]], Awaitable[Measured]], json: Path | None) -> None:
+    from feederloop.bench.run import measure_crowd
+
+    record = _guarded(lambda: measure_crowd(datetime.now(UTC), run, _say))
+    _show(record, json)
+    if any(each.met is False for each in record.figures):
+        raise typer.Exit(code=1)
 
 
 def _guarded(work: Callable[[], Record]) -> Record:

@@ -64,6 +64,9 @@ def demo(
         int, typer.Option(min=0, help="Draws forecast noise and reserve prices, never ownership.")
     ] = 1,
     pv_kwp: Annotated[float | None, typer.Option(min=0.0, help="Rated power of each PV, kWp.")] = None,
+    day_ahead: Annotated[
+        bool, typer.Option("--day-ahead", help="Trade hourly blocks the day before, besides ten minutes.")
+    ] = False,
     no_control: Annotated[bool, typer.Option("--no-control", help="Only the day without control.")] = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="HTTP without TLS between VTN and homes, all on this machine.")
@@ -93,6 +96,7 @@ def demo(
             slots=slots,
             seed=seed,
             pv_kwp=pv_kwp,
+            day_ahead=day_ahead,
             control=not no_control,
             plain=plain,
             model_error=model_error,

@@ -16,7 +16,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from certs.files import PkiError
-from config.settings import SettingsError
+from config.settings import Neighbourhood, SettingsError, load_neighbourhood
 from dso_engine.errors import EngineError
 from dso_engine.model import HomeId, Limits
 from dso_engine.pandapower_flow import PandapowerFlow
@@ -26,9 +26,10 @@ from feederloop.quiet import quiet_stdout
 from feederloop.report import LoggedExchange, Progress, render_table, write_report
 from feederloop.report.wording import headline
 from feederloop.simulation.assemble import assemble
+from feederloop.simulation.outcome import RunOutcome, SlotProgress
 from feederloop.simulation.profiles import SLOTS_PER_DAY, ProfileError
 from feederloop.simulation.result import RunResult, to_json
-from feederloop.simulation.run import DayRun, RunOptions, RunOutcome, SlotProgress, slots_of
+from feederloop.simulation.run import DayRun, RunOptions, slots_of
 from feederloop.simulation.scenario import Scenario, ScenarioError, ScenarioOptions, load_scenario
 from feederloop.simulation.street_certificates import StreetCertificates
 from feederloop.simulation.uncontrolled import run_uncontrolled
@@ -77,6 +78,7 @@ class DemoRequest:
     slots: int | None = None
     seed: int = 1
     pv_kwp: float | None = None
+    day_ahead: bool = False
     control: bool = True
     plain: bool = False
     model_error: bool = False
@@ -104,7 +106,8 @@ def run_demo(request: DemoRequest) -> RunResult:
                 scenario=request.scenario,
                 seed=request.seed,
                 pv_kwp=request.pv_kwp,
-            )
+            ),
+            _parameters(request),
         )
         result, exchanges = _play(request, scenario, start)
         page = _write(request, result, exchanges)
@@ -112,6 +115,14 @@ def run_demo(request: DemoRequest) -> RunResult:
         raise DemoError(str(err)) from err
     _show(result, page)
     return result
+
+
+def _parameters(request: DemoRequest) -> Neighbourhood:
+    """Return the neighbourhood's parameters, with the markets that are asked for."""
+    found = load_neighbourhood()
+    if not request.day_ahead:
+        return found
+    return found.model_copy(update={"market": found.market.model_copy(update={"day_ahead": True})})
 
 
 def _day(request: DemoRequest) -> date:

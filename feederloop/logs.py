@@ -35,7 +35,9 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of logging's
         """Return a record as a line."""
-        return _escaped(super().formatMessage(record))
+        worker = getattr(record, "worker", None)
+        text = super().formatMessage(record)
+        return _escaped(text if worker is None else f"[{worker}] {text}")
 
 
 class JsonLines(logging.Formatter):
@@ -56,17 +58,32 @@ class JsonLines(logging.Formatter):
         return _escaped(json.dumps(told, ensure_ascii=False, default=str))
 
 
-def setup_logs(level: str, form: str, stream: TextIO | None = None) -> None:
+class _OfWorker(logging.Filter):
+    """Lets everything through, with the number of the process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._number
+        return True
+
+
+def setup_logs(level: str, form: str, stream: TextIO | None = None, worker: int | None = None) -> None:
     """Configure logging for this process; what was configured before is replaced.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         form: ``text``, ``json``, or ``auto``: text on a terminal, else JSON.
         stream: Where to, stderr if left out.
+        worker: The number of this process among several; every line has it.
     """
     target = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(target)
     as_json = form == "json" or (form == "auto" and not target.isatty())
+    if worker is not None:
+        handler.addFilter(_OfWorker(worker))
     handler.setFormatter(JsonLines() if as_json else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _NOISY:

@@ -9,9 +9,10 @@ import numpy as np
 from dso_engine.hosting import Room
 from dso_engine.model import Phase
 from dso_engine.network import Network
+from dso_engine.opendss_read import VoltageBand
 from dso_engine.powerflow import GridState, LimitKind, Violation
 
-__all__ = ["describe", "describe_broken", "describe_rooms", "describe_state"]
+__all__ = ["describe", "describe_bands", "describe_broken", "describe_rooms", "describe_state"]
 
 
 def describe(network: Network) -> Iterator[str]:
@@ -65,6 +66,21 @@ def describe_broken(broken: Sequence[Violation]) -> Iterator[str]:
             phase = "" if worst.phase is None else f" {worst.phase.name}"
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
             yield f"  broken: {kind} {worst.element}{phase}: {worst.value:.1f}, limit {worst.limit:.1f}{more}"
+
+
+def describe_bands(network: Network, state: GridState, bands: Sequence[VoltageBand]) -> Iterator[str]:
+    """The loads to which OpenDSS would give constant impedance in this state, if there are any."""
+    v_v = state.v_v[network.home_bus, network.home_phase]
+    out = [
+        (band, v) for band, v in zip(bands, v_v, strict=False) if not band.low_v <= float(v) <= band.high_v
+    ]
+    if out:
+        band, v = out[0]
+        yield (
+            f"  careful: {len(out)} loads are outside of their vminpu to vmaxpu, where OpenDSS takes "
+            f"constant impedance and its state is another one; first {band.unit}: {v:.1f} V, "
+            f"{band.low_v:.1f} to {band.high_v:.1f} V"
+        )
 
 
 def describe_rooms(network: Network, rooms: Sequence[Room], most_kw: float) -> Iterator[str]:

@@ -140,6 +140,7 @@ def _vtn(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
     db: Db = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on this port; needs PostgreSQL.")] = None,
     prefix: Annotated[str | None, typer.Option(help="What stands before /OpenADR2/...")] = None,
     vtn_id: Annotated[str | None, typer.Option(help="The vtnID.")] = None,
     vens: Annotated[Path | None, typer.Option(help="File of the VENs known in advance.")] = None,
@@ -166,6 +167,7 @@ def _vtn(
         "host": host,
         "port": port,
         "db": db,
+        "workers": workers,
         "prefix": prefix,
         "vtn_id": vtn_id,
         "vens": vens,
@@ -192,10 +194,12 @@ def _vtn(
         return
     from feederloop.logs import setup_logs
     from feederloop.vtn_program import run_vtn
+    from feederloop.vtn_workers import run_workers
     from vtn_server.store import StoreError
 
     setup_logs(settings.log.level, settings.log.format)
-    _run(run_vtn(settings, typer.echo), (SettingsError, StoreError, OSError))
+    run = run_vtn if settings.workers == 1 else run_workers
+    _run(run(settings, typer.echo), (SettingsError, StoreError, OSError))
 
 
 def _store_settings(ctx: typer.Context, config: Path | None, db: str | None) -> VtnProgramSettings:
@@ -253,7 +257,7 @@ def prune(
     events: Annotated[str | None, typer.Option(help="Keep events that are over this long.")] = None,
 ) -> None:
     """Delete report data and finished events older than the settings say. The VTN must not be running."""
-    from feederloop.vtn_program import prune_store
+    from feederloop.vtn_retention import prune_store
     from vtn_server.store import StoreError
 
     outer, given, assignments = ctx.obj

@@ -25,33 +25,48 @@ from config.settings import SettingsError
 from config.vtn_settings import OperatorApi, VtnProgramSettings
 from dso_engine.gateway_messages import Contexts, report_requests
 from feederloop.clock import WallClock
-from feederloop.process import VERSION, stop_signal
+from feederloop.process import VERSION, starting, stop_signal
 from feederloop.provisioning import read_provisions
 from feederloop.signing_key import vtn_key, vtn_signatures
 from feederloop.tls_sides import kept_fresh
+from feederloop.vtn_limits import push_limits, within_files
+from feederloop.vtn_retention import length_of, pruning, retention_of
 from feederloop.vtn_transport import VtnTransport, vtn_transport
-from schemas.oadr20b.errors import ApplicationError, OadrError
+from schemas.oadr20b.errors import ApplicationError
 from schemas.oadr20b.model import Report
 from schemas.oadr20b.xmltypes import Duration
 from ven_client.slots import slot_start
 from vtn_server.api import serve_api
 from vtn_server.api_desk import Desk
 from vtn_server.http import serve, serve_health
-from vtn_server.maintenance import Retention
 from vtn_server.operator import Operator
 from vtn_server.push import PushDispatcher
 from vtn_server.service import VtnService
 from vtn_server.settings import ReportPlan, VtnSettings, no_reports
 from vtn_server.sqlstore import open_store
 from vtn_server.state import Provision, ReportRequestDraft, VenId
-from vtn_server.store import Pruned, Store, StoreError
+from vtn_server.store import Store
 
-__all__ = ["RunningVtn", "operator_token", "prune_store", "retention_of", "run_vtn", "running_vtn"]
+__all__ = ["Place", "RunningVtn", "operator_token", "run_vtn", "running_vtn"]
 
 _LOG: Final = logging.getLogger(__name__)
 _ANYWHERE: Final = ("0.0.0.0", "::")
+_KEPT_IN_MEMORY: Final = timedelta(days=2)
 _LOOK: Final = 1.0
 """How often to look whether the store has failed, s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The place of a process among several on the same ports of one machine.
+
+    Attributes:
+        number: From 1 on.
+        own_api_port: The port on which this one alone serves the operator API, for its metrics.
+    """
+
+    number: int
+    own_api_port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +76,7 @@ class RunningVtn:
     Attributes:
         url: The base address, which a VEN is told.
         api_url: That of the operator API; None where it is off.
+        own_api_url: That of the operator API of this process alone, one of several, for its metrics.
         health_url: That of the health endpoint of its own; None where it is off.
         fingerprints: Those of the VTN's certificates, which a VEN may pin.
         host: The host its certificate names, if there is one.
@@ -70,6 +86,7 @@ class RunningVtn:
     operator: Operator
     url: str
     api_url: str | None
+    own_api_url: str | None = None
     health_url: str | None = None
     fingerprints: tuple[str, ...] = ()
     host: str | None = None
@@ -94,20 +111,30 @@ class RunningVtn:
         return "\n".join(lines)
 
 
-async def run_vtn(settings: VtnProgramSettings, say: Callable[[str], None]) -> int:
+async def run_vtn(
+    settings: VtnProgramSettings,
+    say: Callable[[str], None],
+    *,
+    stop: asyncio.Event | None = None,
+    place: Place | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code.
 
     Args:
         settings: What the program was told.
         say: Prints what somebody who starts it by hand wants to know.
+        stop: Set when it shall end; SIGTERM and SIGINT, if left out.
+        place: Its place among several processes.
 
     Raises:
         SettingsError: if the settings do not allow to start.
         StoreError: if the store cannot be opened.
         OSError: if an address is taken.
     """
-    stop = stop_signal()
-    async with running_vtn(settings) as vtn:
+    stop = stop or stop_signal()
+    async with AsyncExitStack() as stack:
+        with starting():
+            vtn = await stack.enter_async_context(running_vtn(settings, place))
         say(vtn.banner(Contexts(base=settings.market_base)))
         _LOG.info("serving at %s, version %s", vtn.url, VERSION)
         while not (stop.is_set() or vtn.service.is_broken):
@@ -123,12 +150,13 @@ async def run_vtn(settings: VtnProgramSettings, say: Callable[[str], None]) -> i
 
 
 @asynccontextmanager
-async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]:
+async def running_vtn(settings: VtnProgramSettings, place: Place | None = None) -> AsyncIterator[RunningVtn]:
     """Hold a VTN that serves; at the end requests under way are finished and the store is closed.
 
     Raises:
         SettingsError, StoreError, OSError: see :func:`run_vtn`.
     """
+    settings = within_files(settings)
     transport = vtn_transport(settings)
     for fault in transport.faults:
         _LOG.error("our own certificate: %s", fault)
@@ -152,11 +180,9 @@ async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]
         stack.push_async_callback(service.close)
         operator = Operator(service)
         await _provision(operator, known)
-        if settings.push:
-            dispatcher = PushDispatcher(service, clock, random.Random(), tls=transport.push)
-            dispatcher.start()
-            stack.push_async_callback(dispatcher.close)
-        await stack.enter_async_context(_pruning(store, settings, clock.now))
+        await stack.enter_async_context(
+            service.alone(lambda: _duties(service, store, settings, transport, clock))
+        )
         desk = Desk(
             operator=operator,
             now=clock.now,
@@ -164,24 +190,52 @@ async def running_vtn(settings: VtnProgramSettings) -> AsyncIterator[RunningVtn]
             vtn_id=settings.vtn_id,
             version=VERSION,
         )
-        api_url = await _start_api(desk, token, settings.operator, stack)
+        api_url, own_api_url = await _start_api(desk, token, settings.operator, place, stack)
         await stack.enter_async_context(kept_fresh(*transport.sides(), *(() if key is None else (key,))))
-        health_url = await _start_health(service, settings, transport, stack)
-        url = await _start_http(service, settings, transport, stack)
+        health_url = await _start_health(service, settings, transport, place, stack)
+        url = await _start_http(service, settings, transport, place, stack)
         _LOG.info("store %s, %d VENs known", without_password(settings.db), len(operator.vens()))
         yield RunningVtn(
             service=service,
             operator=operator,
             url=url,
             api_url=api_url,
+            own_api_url=own_api_url,
             health_url=health_url,
             fingerprints=transport.fingerprints,
             host=transport.host,
         )
 
 
+@asynccontextmanager
+async def _duties(
+    service: VtnService,
+    store: Store,
+    settings: VtnProgramSettings,
+    transport: VtnTransport,
+    clock: WallClock,
+) -> AsyncIterator[None]:
+    """Hold what one process does for all: pushes, and the end of what is old."""
+    async with pruning(store, settings, clock.now):
+        if not settings.push:
+            yield
+            return
+        dispatcher = PushDispatcher(
+            service, clock, random.Random(), limits=push_limits(settings), tls=transport.push
+        )
+        dispatcher.start()
+        try:
+            yield
+        finally:
+            await dispatcher.close()
+
+
 async def _start_http(
-    service: VtnService, settings: VtnProgramSettings, transport: VtnTransport, stack: AsyncExitStack
+    service: VtnService,
+    settings: VtnProgramSettings,
+    transport: VtnTransport,
+    place: Place | None,
+    stack: AsyncExitStack,
 ) -> str:
     server = await serve(
         service,
@@ -192,27 +246,40 @@ async def _start_http(
         tls=transport.context,
         exempt=transport.exempt,
         alarms=transport.alarms,
+        shared=place is not None,
     )
     stack.push_async_callback(server.close)
     return server.url
 
 
 async def _start_health(
-    service: VtnService, settings: VtnProgramSettings, transport: VtnTransport, stack: AsyncExitStack
+    service: VtnService,
+    settings: VtnProgramSettings,
+    transport: VtnTransport,
+    place: Place | None,
+    stack: AsyncExitStack,
 ) -> str | None:
     if settings.health.port is None:
         return None
-    health = await serve_health(service, transport.alarms, port=settings.health.port)
+    port, shared = settings.health.port, place is not None
+    health = await serve_health(service, transport.alarms, port=port, shared=shared)
     stack.push_async_callback(health.close)
     return health.url
 
 
-async def _start_api(desk: Desk, token: str | None, api: OperatorApi, stack: AsyncExitStack) -> str | None:
+async def _start_api(
+    desk: Desk, token: str | None, api: OperatorApi, place: Place | None, stack: AsyncExitStack
+) -> tuple[str | None, str | None]:
+    """Serve the operator API; of one of several processes also on a port of its own, the next ones."""
     if token is None:
-        return None
-    server = await serve_api(desk, token, host=api.host, port=api.port)
+        return None, None
+    server = await serve_api(desk, token, host=api.host, port=api.port, shared=place is not None)
     stack.push_async_callback(server.close)
-    return server.url
+    if place is None:
+        return server.url, None
+    own = await serve_api(desk, token, host=api.host, port=place.own_api_port)
+    stack.push_async_callback(own.close)
+    return server.url, own.url
 
 
 def vtn_settings(settings: VtnProgramSettings, transport: VtnTransport) -> VtnSettings:
@@ -224,48 +291,33 @@ def vtn_settings(settings: VtnProgramSettings, transport: VtnTransport) -> VtnSe
         poll_period=Duration.parse(settings.poll_period),
         open_enrolment=settings.open_enrolment,
         market_contexts=settings.market_contexts,
-        resend_after_s=_length(limits.resend_after).total_seconds(),
+        resend_after_s=length_of(limits.resend_after).total_seconds(),
         max_deliveries=limits.max_deliveries,
         max_push_deliveries=limits.max_push_deliveries,
         max_requests=limits.max_requests,
+        max_bytes_at_once=max(limits.max_bytes_at_once, limits.max_bytes),
+        max_events=limits.max_events,
+        keep_completed=min(_KEPT_IN_MEMORY, retention_of(settings).events or _KEPT_IN_MEMORY),
         max_vens=limits.max_vens,
         connection_limits=ConnectionLimits(
             connections=limits.connections,
             per_address=limits.connections_per_address,
-            handshake_s=_length(limits.handshake_timeout).total_seconds(),
-            head_s=_length(limits.head_timeout).total_seconds(),
-            write_s=_length(limits.write_timeout).total_seconds(),
+            handshake_s=length_of(limits.handshake_timeout).total_seconds(),
+            head_s=length_of(limits.head_timeout).total_seconds(),
+            write_s=length_of(limits.write_timeout).total_seconds(),
         ),
-        idle_timeout_s=_length(limits.idle_timeout).total_seconds(),
+        idle_timeout_s=length_of(limits.idle_timeout).total_seconds(),
         push=settings.push,
         push_targets=transport.targets,
         max_bytes=limits.max_bytes,
-        read_timeout_s=_length(limits.read_timeout).total_seconds(),
+        read_timeout_s=length_of(limits.read_timeout).total_seconds(),
         validate_outgoing=limits.validate_outgoing,
         check_rules=limits.check_rules,
         accept_bare_root=limits.accept_bare_root,
         wrong_method_status=limits.wrong_method_status,
         signatures=vtn_signatures(settings),
-        signature_window=_length(settings.signature.window),
+        signature_window=length_of(settings.signature.window),
     )
-
-
-def _length(text: str) -> timedelta:
-    """Return a duration of the settings, a year as 365 days and a month as 30.
-
-    Raises:
-        SettingsError: if it is too long.
-    """
-    found = Duration.parse(text)
-    try:
-        return timedelta(
-            days=365 * found.years + 30 * found.months + found.days,
-            hours=found.hours,
-            minutes=found.minutes,
-            seconds=found.seconds,
-        )
-    except (OverflowError, OadrError) as err:
-        raise SettingsError(f"{text} is too long") from err
 
 
 def operator_token(api: OperatorApi) -> str | None:
@@ -322,53 +374,3 @@ async def _provision(operator: Operator, known: tuple[Provision, ...]) -> None:
         )
     except ApplicationError as err:
         raise SettingsError(f"the file of VENs does not fit the store: {err.description}") from err
-
-
-def retention_of(settings: VtnProgramSettings) -> Retention:
-    """Return how long what is finished is kept."""
-    keep = settings.retention
-    return Retention(
-        readings=None if keep.readings is None else _length(keep.readings),
-        events=None if keep.events is None else _length(keep.events),
-    )
-
-
-@asynccontextmanager
-async def _pruning(
-    store: Store, settings: VtnProgramSettings, now: Callable[[], datetime]
-) -> AsyncIterator[None]:
-    """Delete what is old from time to time, where the settings say so."""
-    retention = retention_of(settings)
-    if retention == Retention():
-        yield
-        return
-    every = max(60.0, _length(settings.retention.every).total_seconds())
-    task = asyncio.create_task(_prune(store, retention, every, now), name="retention")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _prune(store: Store, retention: Retention, every_s: float, now: Callable[[], datetime]) -> None:
-    while True:
-        try:
-            gone = await retention.apply(store, now())
-            _LOG.info("retention: deleted %d readings, %d events", gone.readings, gone.events)
-        except StoreError as err:
-            _LOG.warning("retention: %s", err)
-        await asyncio.sleep(every_s)
-
-
-async def prune_store(settings: VtnProgramSettings) -> Pruned:
-    """Delete what the settings no longer keep, in the store of a VTN that does not run.
-
-    Raises:
-        SettingsError, StoreError: if the settings or the store do not allow it.
-    """
-    store = open_store(settings.db)
-    try:
-        return await retention_of(settings).apply(store, WallClock().now())
-    finally:
-        await store.close()

@@ -117,7 +117,8 @@ def _cards(result: RunResult) -> str:
         ("All bills together, EUR", change(lambda s: euro(s.bills_eur))),
     ]
     if controlled is not None:
-        cards.append(("Traded between homes", kwh(result.traded_kwh)))
+        before_kwh = 0.0 if result.day_ahead is None else result.day_ahead.traded_kwh
+        cards.append(("Traded between homes", kwh(result.traded_kwh + before_kwh)))
         cards.append(("Curtailed", kwh(controlled.curtailed_kwh)))
     if result.messages is not None:
         rejected = result.messages.rejected

@@ -99,9 +99,14 @@ def _pair(
 
 
 def _energy(result: RunResult) -> tuple[Row, ...]:
-    traded = Row(section=Section.ENERGY, label="Traded between homes", with_control=kwh(result.traded_kwh))
+    before = result.day_ahead
+    label = "Traded between homes" if before is None else "Traded hour by hour"
+    traded = [Row(section=Section.ENERGY, label=label, with_control=kwh(result.traded_kwh))]
+    if before is not None:
+        label = "Traded the day before"
+        traded.append(Row(section=Section.ENERGY, label=label, with_control=kwh(before.traded_kwh)))
     return (
-        traded,
+        *traded,
         _pair(result, Section.ENERGY, "Imported (from MV)", lambda s: kwh(s.imported_kwh)),
         _pair(result, Section.ENERGY, "Exported (to MV)", lambda s: kwh(s.exported_kwh)),
         _pair(

@@ -101,7 +101,7 @@ def headline(result: RunResult) -> str:
         f"With the market, the phase switches and the real-time price the worst was {_deviation(controlled)}"
         f" and {_outcome(controlled)}; {_curtailed(controlled)}."
     )
-    traded = f"The homes traded {kwh(result.traded_kwh) if result.traded_kwh else 'nothing'} among themselves"
+    traded = _traded(result)
     if result.armed_slots:
         steps = count(_steps(result), "evaluation")
         traded += f", and the price was armed in {count(len(result.armed_slots), 'slot')} ({steps})."
@@ -113,6 +113,14 @@ def headline(result: RunResult) -> str:
         f"against {euro(without.bills_eur)} EUR without control{_penalty(result)}."
     )
     return " ".join(sentences)
+
+
+def _traded(result: RunResult) -> str:
+    """Say what the homes traded with each other on both markets."""
+    before_kwh = 0.0 if result.day_ahead is None else result.day_ahead.traded_kwh
+    both_kwh = result.traded_kwh + before_kwh
+    of_it = f", {kwh(before_kwh)} of it the day before" if before_kwh else ""
+    return f"The homes traded {kwh(both_kwh) if both_kwh else 'nothing'} among themselves{of_it}"
 
 
 def _penalty(result: RunResult) -> str:

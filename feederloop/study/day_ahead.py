@@ -11,16 +11,17 @@ from typing import Final
 
 import numpy as np
 
+from dso_engine.day_ahead import DAY_AHEAD
 from dso_engine.market import Order, Side, clear, sequence_number
-from dso_engine.model import SLOT, FloatArray, IntArray
-from dso_engine.products import MarketCalendar, Product, day_ahead_products, product_trades
+from dso_engine.model import SLOT, SLOTS_PER_HOUR, FloatArray, IntArray
+from dso_engine.products import Product, day_ahead_products, product_trades
 from feederloop.simulation.homes import mean_pv_kwh, parameters_of, price_sheet
 from feederloop.simulation.profiles import SLOTS_PER_DAY
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from ven_client.forecast import Known, Profile
-from ven_client.held import Held
-from ven_client.hems.day_ahead import BlockOffer, block_offer
+from ven_client.hems.day_ahead import BlockOffer
 from ven_client.hems.program import Planner
+from ven_client.instructions import DayAheadResult
 from ven_client.planning import HourPlanner
 
 __all__ = ["DayAheadTrades", "known_days", "play_day_ahead"]
@@ -37,9 +38,13 @@ class DayAheadTrades:
     price_millicent: IntArray
     """Zero where nothing was traded."""
 
-    def held(self, scenario: Scenario, home: int) -> Held:
-        """Return what one home holds."""
-        return Held(start=scenario.midnight, wh=tuple(self.volume_wh[:, home].tolist()))
+    def held(self, scenario: Scenario, home: int) -> DayAheadResult:
+        """Return what one home holds, as it would be told."""
+        return DayAheadResult(
+            day=scenario.midnight,
+            price_millicent=tuple(self.price_millicent[::SLOTS_PER_HOUR, home].tolist()),
+            volume_wh=tuple(self.volume_wh[::SLOTS_PER_HOUR, home].tolist()),
+        )
 
     @property
     def volume_kwh(self) -> FloatArray:
@@ -64,7 +69,7 @@ def play_day_ahead(scenario: Scenario, planner: Planner) -> DayAheadTrades:
     volume, price = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     if scenario.parameters.market.day_ahead:
         column = {spec.home: j for j, spec in enumerate(scenario.homes)}
-        products = day_ahead_products(scenario.midnight, MarketCalendar(day_ahead=True))
+        products = day_ahead_products(scenario.midnight, DAY_AHEAD)
         offers = [_offer(scenario, spec, planner, products[0]) for spec in scenario.homes]
         for h, product in enumerate(products):
             for trade in product_trades(product, clear(_book(scenario, offers, product, h))):
@@ -88,22 +93,14 @@ def known_days(scenario: Scenario, spec: HomeSpec) -> Known:
 
 def _offer(scenario: Scenario, spec: HomeSpec, planner: Planner, first: Product) -> BlockOffer:
     """The blocks of a home from its plan of the whole day, made at the gate."""
-    midnight, now, known = scenario.midnight, first.gate, known_days(scenario, spec)
-    parameters, prices = parameters_of(scenario, spec), price_sheet(scenario, spec)
     hours = HourPlanner(
-        parameters=parameters,
+        parameters=parameters_of(scenario, spec),
         planner=planner,
-        forecaster=known,
-        prices=prices,
+        forecaster=known_days(scenario, spec),
+        prices=price_sheet(scenario, spec),
         mean_pv_kwh_day=mean_pv_kwh(scenario),
     )
-    e0_kwh = parameters.battery.e_start_kwh if parameters.battery is not None else 0.0
-    battery = hours.offer(midnight, e0_kwh, now).battery_kwh
-    exchange = tuple(
-        known.load_kwh(slot, now) - known.pv_kwh(slot, now) - s
-        for slot, s in zip((midnight + k * SLOT for k in range(SLOTS_PER_DAY)), battery, strict=True)
-    )
-    return block_offer(exchange, prices.market(midnight))
+    return hours.block_offer(scenario.midnight, first.gate)
 
 
 def _book(scenario: Scenario, offers: list[BlockOffer], product: Product, h: int) -> list[Order]:

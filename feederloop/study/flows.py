@@ -28,10 +28,9 @@ from feederloop.simulation.profiles import SLOTS_PER_DAY
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from feederloop.simulation.uncontrolled import own_plan
 from feederloop.study.day_ahead import known_days, play_day_ahead
-from ven_client.held import AfterTrades, Held
 from ven_client.hems.model import Offer
 from ven_client.hems.program import Planner
-from ven_client.instructions import MarketResult
+from ven_client.instructions import DayAheadResult, MarketResult
 from ven_client.planning import HourPlanner
 
 __all__ = ["DayFlows", "load_only", "market_day", "own_day"]
@@ -113,7 +112,7 @@ def market_day(scenario: Scenario, planner: Planner) -> DayFlows:
         _Trader(scenario, spec, planner, before.held(scenario, j)) for j, spec in enumerate(scenario.homes)
     ]
     bought, traded = before.volume_kwh, before.traded_kwh
-    net, paid = bought * SLOTS_PER_HOUR, bought * before.price_millicent / MILLICENT_PER_EUR
+    net, paid = np.zeros_like(load), bought * before.price_millicent / MILLICENT_PER_EUR
     for h in range(_HOURS):
         hour = scenario.midnight + h * timedelta(hours=1)
         rows = slice(SLOTS_PER_HOUR * h, SLOTS_PER_HOUR * (h + 1))
@@ -122,7 +121,7 @@ def market_day(scenario: Scenario, planner: Planner) -> DayFlows:
         results = _results(scenario, hour, clearings)
         traded[rows] += [clearing.traded_wh / _WH_PER_KWH for clearing in clearings]
         for j, (trader, result) in enumerate(zip(traders, results, strict=True)):
-            net[rows, j] += trader.plan(hour, result)
+            net[rows, j] = trader.plan(hour, result)
             volume = np.array(result.volume_wh) / _WH_PER_KWH
             bought[rows, j] += volume
             paid[rows, j] += volume * np.array(result.price_millicent) / MILLICENT_PER_EUR
@@ -132,23 +131,24 @@ def market_day(scenario: Scenario, planner: Planner) -> DayFlows:
 class _Trader:
     """One home in the market, and what it holds already."""
 
-    def __init__(self, scenario: Scenario, spec: HomeSpec, planner: Planner, held: Held) -> None:
+    def __init__(self, scenario: Scenario, spec: HomeSpec, planner: Planner, held: DayAheadResult) -> None:
         self._parameters = parameters_of(scenario, spec)
         battery = self._parameters.battery
         self._e_kwh = battery.e_start_kwh if battery is not None else 0.0
         self._planner = HourPlanner(
             parameters=self._parameters,
             planner=planner,
-            forecaster=AfterTrades(of=known_days(scenario, spec), held=held),
+            forecaster=known_days(scenario, spec),
             prices=price_sheet(scenario, spec),
             mean_pv_kwh_day=mean_pv_kwh(scenario),
         )
+        self._planner.blocks.take((held,))
 
     def offer(self, hour: datetime) -> Offer:
         return self._planner.offer(hour, self._e_kwh, hour)
 
     def plan(self, hour: datetime, result: MarketResult) -> FloatArray:
-        """Take the result and return the mean exchange of the six slots beyond what is held, kW."""
+        """Take the result and return the mean exchange of the six slots, kW."""
         self._planner.take_results((result,))
         flexible = self._parameters.flexible
         state = flexible.start_kwh if flexible is not None else 0.0

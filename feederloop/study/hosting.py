@@ -20,6 +20,7 @@ from feederloop.study.flows import DayFlows, market_day, own_day
 from feederloop.study.grid import GridDay, NetworkModel
 from feederloop.study.page import Claim, Report, Table
 from feederloop.study.settings import Setting, scenario_of
+from feederloop.study.words import signed
 from feederloop.study.work import Work
 from ven_client.hems.program import Planner
 
@@ -142,16 +143,20 @@ def hosting_report(pairs: tuple[tuple[HostingJob, HostingRow], ...]) -> Report:
         question="How much PV does the feeder take before a limit breaks, with and without the mechanisms?",
         setup=(
             "50 homes of the rural network, scenarios A to D: 15, 20, 25 and 40 homes with PV, 10, 20, 30 "
-            "and 30 "
-            "with a 6 kWh battery.",
+            "and 30 with a 6 kWh battery.",
+            f"The largest PV is found to within {max(job.step_kwp for job, _ in pairs):g} kWp per home"
+            + (
+                "."
+                if any(job.mechanism == "both" for job, _ in pairs)
+                else "; a quick run, without the market."
+            ),
             "Wednesday 16 May 2018, the sunniest day of the studies' week; perfect forecasts.",
-            "Limits: 10 % of nominal voltage, the cables' and the transformer's ratings; no guard band.",
+            "Limits: 10 % of nominal voltage up and down, in any slot of the day, the cables' and the "
+            "transformer's ratings; no guard band.",
             f"Switches: {_SWITCHES} homes, those of the default neighbourhood; dynamic allocation per "
-            "feeder and "
-            "slot.",
+            "feeder and slot.",
             "The real-time price is not part of it: it shifts a limit by shifting energy, and ends in "
-            "curtailment; "
-            "see the study rtc.",
+            "curtailment; see the study rtc.",
         ),
         claims=(_claim(pairs),),
         charts=(_chart(pairs),),
@@ -182,7 +187,7 @@ def _claim(pairs: tuple[tuple[HostingJob, HostingRow], ...]) -> Claim:
         base = _values(pairs, scenario, "none")
         best = {m: _values(pairs, scenario, m) for m in _MECHANISMS[1:]}
         gains = [
-            f"{_NAMES[m]} {100.0 * (float(np.mean(v)) / base[0] - 1.0):+.0f} %"
+            f"{_NAMES[m]} {signed(100.0 * (float(np.mean(v)) / base[0] - 1.0))} %"
             for m, v in best.items()
             if v and base and base[0]
         ]
@@ -190,12 +195,11 @@ def _claim(pairs: tuple[tuple[HostingJob, HostingRow], ...]) -> Claim:
     return Claim(
         figure="5.16, conclusions of chapter 5",
         thesis="With market and switches, scenario D has voltages below those of C without market: more "
-        "hosting "
-        "capacity.",
+        "hosting capacity.",
         ours=". ".join(parts) + ".",
-        why="A market clears energy, not volts: batteries of 6 kWh are full before noon on a clear day, "
-        "so the peak "
-        "of the export hardly moves; switches act on the phase that breaks first.",
+        why="A market clears energy, not volts or phases: batteries of 6 kWh are full before noon on a clear "
+        "day, and those that bought charge in the same few slots; where they share a phase it imports, the "
+        "neutral shifts and raises the phase that exports. Switches act on the phase that breaks first.",
     )
 
 

@@ -10,14 +10,15 @@ from feederloop.study.market import Figure, MarketRow, Pairs, main_days, reducti
 from feederloop.study.market_charts import deviation_pct, market_charts
 from feederloop.study.page import Claim, Report, Table
 from feederloop.study.settings import Setting
+from feederloop.study.words import counted, days_in_words, sentence, signed
 
 __all__ = ["market_report"]
 
-_SETUP: Final = (
+_HOMES: Final = (
     "33 homes of the published network, 17 with PV and battery, 8 with a battery only, 8 without either; "
-    "3 kWp each.",
-    "Six days, Monday 14 to Saturday 19 May 2018 of the load and production profiles in config/profiles; "
-    "three battery sizes; three seeds, which draw the reserve prices.",
+    "3 kWp each."
+)
+_PLAY: Final = (
     "Supplier 0.15 EUR/kWh, 0.45 from 17:00 to 23:00; feed-in 0.10; rebate up to 0.02 EUR/kWh unless said.",
     "Without market: every home minimises its own bill over the day it knows, with 1e-4 c/kWh of throughput "
     "to decide between equal plans. With market: hour-ahead auctions, perfect forecasts, commitments kept.",
@@ -32,16 +33,45 @@ def market_report(pairs: Pairs) -> Report:
         name="market",
         title="Study: the local market (chapter 4)",
         question="What does an hour-ahead market between neighbours change in the network?",
-        setup=_SETUP,
+        setup=(_HOMES, _played(pairs), *_PLAY),
         claims=_claims(pairs),
         charts=market_charts(pairs),
         tables=(_table(pairs),),
     )
 
 
+def _played(pairs: Pairs) -> str:
+    main = [setting for setting, _ in main_days(pairs)]
+    sizes = ", ".join(f"{size:g}" for size in sorted({setting.battery_kwh for setting in main}))
+    seeds = len({setting.seed for setting in main})
+    return (
+        f"{sentence(days_in_words(setting.day for setting in main))}, of the load and production profiles in "
+        f"config/profiles; batteries of {sizes} kWh; {counted(seeds, 'seed')}, which "
+        f"draw{'s' if seeds == 1 else ''} the reserve prices."
+    )
+
+
+def _by_rebate(pairs: Pairs) -> str:
+    """Say what the other rebates do to a day of one size and seed."""
+    other = [setting for setting, _ in pairs if setting not in {each for each, _ in main_days(pairs)}]
+    if not other:
+        return "Other rebates were not played"
+    one, days = other[0], {setting.day for setting in other}
+    rows = [
+        (setting.rebate_eur_per_kwh, row)
+        for setting, row in pairs
+        if setting.day in days and (setting.battery_kwh, setting.seed) == (one.battery_kwh, one.seed)
+    ]
+    parts = []
+    for rebate in sorted({rebate for rebate, _ in rows}):
+        found = [reduction_pct(row, lambda s: s.transformer_loss_kwh) for each, row in rows if each == rebate]
+        parts.append(f"{100.0 * rebate:g} c {signed(float(np.mean(found)), 1)} %")
+    return f"Transformer losses by largest rebate, {one.battery_kwh:g} kWh: {', '.join(parts)}"
+
+
 def _span(pairs: Pairs, figure: Figure) -> str:
     values = [reduction_pct(r, figure) for _, r in main_days(pairs)]
-    return f"{min(values):+.0f} to {max(values):+.0f} %, mean {np.mean(values):+.0f} %"
+    return f"{signed(min(values))} to {signed(max(values))} %, mean {signed(float(np.mean(values)))} %"
 
 
 def _total(pairs: Pairs, figure: Figure) -> str:
@@ -51,7 +81,10 @@ def _total(pairs: Pairs, figure: Figure) -> str:
     after = sum(figure(row.with_market) for row in rows)
     per_day = [reduction_pct(row, figure) for row in rows]
     share = 100.0 * (before - after) / before if before else 0.0
-    return f"{share:+.1f} % of all days together, single days {min(per_day):+.0f} to {max(per_day):+.0f} %"
+    return (
+        f"{signed(share, 1)} % of all days together, single days {signed(min(per_day))} to "
+        f"{signed(max(per_day))} %"
+    )
 
 
 def _count(pairs: Pairs, figure: Figure) -> str:
@@ -115,8 +148,8 @@ def _claims(pairs: Pairs) -> tuple[Claim, ...]:
         Claim(
             figure="4.8, bills",
             thesis="Robust against other reserve prices; rebates help, not in proportion.",
-            ours=f"Bills {min(bills):+.0f} to {max(bills):+.0f} % lower; {min(worse)} to {max(worse)} of 33 "
-            "homes pay more on a day.",
+            ours=f"{_by_rebate(pairs)}. Bills {signed(min(bills))} to {signed(max(bills))} % lower; "
+            f"{min(worse)} to {max(worse)} of 33 homes pay more on a day.",
             why="Rationality holds per slot, not per day: an unsold offer leaves a plan that is worse "
             "than the "
             "baseline's.",

@@ -10,18 +10,19 @@ import numpy as np
 from feederloop.study.page import Claim, Report, Table
 from feederloop.study.phases import DYNAMIC, IMPACT_SWITCHES, STATIC, Outcome, PhasesJob, PhasesRow
 from feederloop.study.phases_charts import NAMES, adoption_of, impact_of, phases_charts
+from feederloop.study.words import counted, days_in_words, sentence, signed
 
 __all__ = ["enough_switches", "phases_report"]
 
 Pairs = Sequence[tuple[PhasesJob, PhasesRow]]
 Figure = Callable[[Outcome], float]
 
-_SETUP: Final = (
-    "Impact: 33 homes of chapter 4 on the network with 150/70 mm2, 6 kWh batteries, 3 kWp, "
-    f"{IMPACT_SWITCHES} switches; adoption: 50 homes, scenarios A to D, 0 to 8 switches, two seeds.",
-    "Six days, Monday 14 to Saturday 19 May 2018; market flows with perfect forecasts. Phases are planned "
-    "from what was committed, homes without a market plan included (errata 17), 0.25 kW2 per operation.",
-    "Homes are chosen from the mean flows of the same six days. Static: moved once, for the best balance of "
+_PLAY: Final = (
+    "Market flows with perfect forecasts. Phases are planned from what was committed, homes without a market "
+    "plan included (errata 17), 0.25 kW2 per operation.",
+    "A reduction is positive if a figure becomes smaller than that of the same day with the market and "
+    "without any switch.",
+    "Homes are chosen from the mean flows of the same days. Static: moved once, for the best balance of "
     "those means. Dynamic: a switch each, allocated exactly every ten minutes, feeder by feeder.",
     "Mean-based: the homes the static approach would move. Highest flow: section 4.2.2 of chapter 5. Hybrid: "
     "both. Greedy: the home that lowers the simulated peak VUF most, one after the other.",
@@ -34,10 +35,23 @@ def phases_report(pairs: Pairs) -> Report:
         name="phases",
         title="Study: phase switching (chapter 5)",
         question="How much unbalance do switches take away, static or dynamic, and how many does it need?",
-        setup=_SETUP,
+        setup=(*_played(pairs), *_PLAY),
         claims=_claims(pairs),
         charts=phases_charts(pairs),
         tables=(_needed(pairs), _outcomes(pairs)),
+    )
+
+
+def _played(pairs: Pairs) -> tuple[str, str]:
+    adoption = [job for job, _ in pairs if job.scenario in "ABCD"]
+    scenarios = sorted({job.scenario for job in adoption})
+    counts = max((max(job.counts) for job in adoption), default=0)
+    seeds = counted(len({job.seed for job in adoption}), "seed")
+    return (
+        "Impact: 33 homes of chapter 4 on the network with 150/70 mm2, 6 kWh batteries, 3 kWp, "
+        f"{IMPACT_SWITCHES} switches; adoption: 50 homes, scenario{'s' if len(scenarios) > 1 else ''} "
+        f"{', '.join(scenarios)}, 0 to {counts} switches, {seeds}.",
+        f"{sentence(days_in_words(day for job, _ in pairs for day in job.days))}.",
     )
 
 
@@ -69,7 +83,7 @@ def enough_switches(outcomes: Sequence[Outcome], method: str) -> int | None:
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{np.mean(values):+.0f} %" if values else "not played"
+    return f"{signed(float(np.mean(values)))} %" if values else "not played"
 
 
 def _each(outcomes: Sequence[Outcome], figure: Figure) -> str:
@@ -77,7 +91,7 @@ def _each(outcomes: Sequence[Outcome], figure: Figure) -> str:
     for method in (*STATIC, *DYNAMIC):
         values = change_pct(outcomes, method, IMPACT_SWITCHES, figure)
         if values:
-            parts.append(f"{NAMES[method]} {_mean(values)} (worst day {min(values):+.0f})")
+            parts.append(f"{NAMES[method]} {_mean(values)} (worst day {signed(min(values))})")
     return "; ".join(parts) + "."
 
 
@@ -139,7 +153,8 @@ def _needed_words(pairs: Pairs) -> str:
         for method in ("static", "mean_based", "greedy"):
             found = [enough_switches(row.outcomes, method) for job, row in jobs if method in job.methods]
             if found:
-                texts = ["more than 8" if each is None else str(each) for each in found]
+                most = max(job.counts[-1] for job, _ in jobs)
+                texts = [f"more than {most}" if each is None else str(each) for each in found]
                 parts.append(f"{scenario} {NAMES[method]}: {', '.join(texts)}")
     return "; ".join(parts) + "." if parts else "not played."
 
@@ -172,7 +187,12 @@ def _needed(pairs: Pairs) -> Table:
             for method in job.methods:
                 found = enough_switches(row.outcomes, method)
                 rows.append(
-                    (scenario, str(job.seed), NAMES[method], "more than 8" if found is None else str(found))
+                    (
+                        scenario,
+                        str(job.seed),
+                        NAMES[method],
+                        f"more than {job.counts[-1]}" if found is None else str(found),
+                    )
                 )
     return Table(
         name="phases_needed",

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
-
+from feederloop.report.counting import counting
 from feederloop.study.hosting import hosting_report, hosting_work
 from feederloop.study.market import market_work
 from feederloop.study.market_says import market_report
@@ -53,28 +49,5 @@ def run_studies(names: tuple[str, ...], out: Path, *, quick: bool, workers: int)
 
 
 def _done(work: Work[J, R], out: Path, workers: int) -> tuple[tuple[J, R], ...]:
-    with _progress(work.name) as tell:
+    with counting(work.name) as tell:
         return do(work, out / _CACHE, workers=workers, tell=tell)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal, a line now and then elsewhere; on standard error."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=32),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-        ) as bar:
-            task = bar.add_task(name, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-
-    def line(done: int, total: int) -> None:
-        if done in (0, total) or done * 10 // total != (done - 1) * 10 // total:
-            console.print(Text(f"{name}: {done} of {total}"), soft_wrap=True)
-
-    yield line

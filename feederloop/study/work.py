@@ -27,7 +27,10 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_SOURCES: Final = ("config", "dso_engine", "ven_client", "feederloop/simulation", "feederloop/study")
+_SOURCES: Final = (
+    *("config", "dso_engine", "schemas", "ven_client", "vtn_server"),
+    *("feederloop/simulation", "feederloop/study"),
+)
 _ENDINGS: Final = (".py", ".toml", ".json", ".npz")
 
 

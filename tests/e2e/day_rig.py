@@ -20,8 +20,9 @@ from dso_engine.records import EngineRecord
 from feederloop.clock import Rank
 from feederloop.simulation.assemble import assemble
 from feederloop.simulation.homes import SimulatedHousehold
+from feederloop.simulation.outcome import RunOutcome
 from feederloop.simulation.result import RunResult
-from feederloop.simulation.run import DayRun, RunOptions, RunOutcome
+from feederloop.simulation.run import DayRun, RunOptions
 from feederloop.simulation.scenario import Scenario, ScenarioOptions, load_scenario
 from feederloop.simulation.street_certificates import StreetCertificates
 from feederloop.simulation.uncontrolled import run_uncontrolled

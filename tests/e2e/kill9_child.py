@@ -17,8 +17,10 @@ import os
 import random
 import signal
 import sys
+import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,14 +36,14 @@ from certs.xmldsig import Signer
 from feederloop.clock import WallClock
 from schemas.oadr20b.model import Report
 from tests.unit.vtn.rig import START, draft, price_signal, wanted
-from vtn_server.decision import Write
+from vtn_server.decision import SharedWrite
 from vtn_server.http import serve
 from vtn_server.operator import Operator, Provision, ReportRequestDraft, VenId
 from vtn_server.peers import ClaimedNames
 from vtn_server.push import PushDispatcher, PushLimits
 from vtn_server.push_targets import PushTargets
 from vtn_server.service import VtnService
-from vtn_server.settings import Identity, VtnSettings
+from vtn_server.settings import FollowLimits, Identity, VtnSettings
 from vtn_server.sqlstore import SqlStore
 from vtn_server.state import PeerIdentity
 
@@ -59,6 +61,7 @@ SETTINGS = VtnSettings(
     push=True,
     push_targets=PushTargets.loopback(),
     signatures=SignaturePolicy.OPTIONAL,
+    follow=FollowLimits(deaf_s=60.0, stale_s=120.0, patience_s=60.0),
 )
 
 
@@ -80,7 +83,7 @@ class MortalStore(SqlStore):
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def commit(self, writes: Sequence[Write]) -> None:
+    async def commit(self, writes: Sequence[SharedWrite]) -> None:
         if self._where == "before":
             self._one_less()
         await super().commit(writes)
@@ -103,7 +106,8 @@ def plan(ven_id: VenId, metadata: tuple[Report, ...], now: datetime) -> tuple[Re
 
 
 async def do(operator: Operator, command: dict[str, Any]) -> object:
-    """Do what the test's operator wants."""
+    """Do what the test's operator wants, as the operator API would."""
+    await operator.catch_up()
     match command:
         case {"do": "publish", "event": event_id}:
             later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
@@ -166,15 +170,25 @@ async def live(url: str, where: str, count: int, socket: str) -> None:
     )
     operator = Operator(service)
     await operator.provision([Provision(ven_id=each, ven_name=f"name of {each}") for each in VENS])
+    async with service.alone(lambda: pushing(service)):
+        server = await serve(service, peers=ShownCertificates())
+        store.arm()
+        writer.write(json.dumps({"port": server.port, "pid": os.getpid()}).encode() + b"\n")
+        while line := await reader.readline():
+            answer = await do(operator, json.loads(line))
+            writer.write(json.dumps({"answer": answer}).encode() + b"\n")
+
+
+@asynccontextmanager
+async def pushing(service: VtnService) -> AsyncIterator[None]:
+    """Push, while this process is the one that does."""
     limits = PushLimits(back_off_cap_s=1.0)
     dispatcher = PushDispatcher(service, WallClock(), random.Random(1), limits=limits)
     dispatcher.start()
-    server = await serve(service, peers=ShownCertificates())
-    store.arm()
-    writer.write(json.dumps({"port": server.port, "pid": os.getpid()}).encode() + b"\n")
-    while line := await reader.readline():
-        answer = await do(operator, json.loads(line))
-        writer.write(json.dumps({"answer": answer}).encode() + b"\n")
+    try:
+        yield
+    finally:
+        await dispatcher.close()
 
 
 def nursery() -> None:
@@ -185,6 +199,8 @@ def nursery() -> None:
         if pid == 0:
             try:
                 asyncio.run(live(**json.loads(line)))
+            except BaseException:  # noqa: BLE001 - whatever it was, it is not what the test is about
+                traceback.print_exc()
             finally:
                 os._exit(1)
         _, status = os.waitpid(pid, 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.e2e.kill9_child import VENS
 from tests.e2e.kill9_homes import home_of
 from tests.e2e.kill9_ledger import Ledger, VenLedger, compare
-from tests.e2e.kill9_vtn import PATIENCE_S, Vtn, persist
+from tests.e2e.kill9_vtn import PATIENCE_S, Answers, Vtn, persist
 
 MOST_EVENTS = 6
 MOST_REQUESTS = 5
@@ -38,7 +38,7 @@ class Outcome:
 class Utility:
     """The operator, who follows a script too, and looks before doing something again."""
 
-    def __init__(self, vtn: Vtn, ledger: Ledger, seed: int) -> None:
+    def __init__(self, vtn: Answers, ledger: Ledger, seed: int) -> None:
         self._vtn = vtn
         self._ledger = ledger
         self._random = random.Random(f"{seed}/operator")

@@ -23,14 +23,14 @@ from schemas.oadr20b.enums import OptType
 from schemas.oadr20b.xmltypes import Duration
 from tests.e2e.kill9_child import PUSHED, SIGNING, VENS, self_signed
 from tests.e2e.kill9_ledger import VenLedger, days_of
-from tests.e2e.kill9_vtn import PATIENCE_S, Died, Vtn, persist
+from tests.e2e.kill9_vtn import PATIENCE_S, Answers, Died, persist
 from tests.unit.vtn.rig import START, metadata, said, update
 from vtn_server.dispatch import TABLE
 
 T = TypeVar("T", bound=m.AnyMessage)
 
 
-def home_of(number: int, vtn: Vtn, told: VenLedger, seed: int) -> Home:
+def home_of(number: int, vtn: Answers, told: VenLedger, seed: int) -> Home:
     """Return a VEN of its kind."""
     kind = {SIGNING: SigningHome, PUSHED: PushedHome}.get(VENS[number], Home)
     return kind(number, vtn, told, seed)
@@ -39,7 +39,7 @@ def home_of(number: int, vtn: Vtn, told: VenLedger, seed: int) -> Home:
 class Home:
     """One VEN that follows a script."""
 
-    def __init__(self, number: int, vtn: Vtn, told: VenLedger, seed: int) -> None:
+    def __init__(self, number: int, vtn: Answers, told: VenLedger, seed: int) -> None:
         self._ven_id = VENS[number]
         self._vtn = vtn
         self._told = told
@@ -205,7 +205,7 @@ class Home:
 class SigningHome(Home):
     """Signs everything, and now and then sends again what was answered: that is refused, in every life."""
 
-    def __init__(self, number: int, vtn: Vtn, told: VenLedger, seed: int) -> None:
+    def __init__(self, number: int, vtn: Answers, told: VenLedger, seed: int) -> None:
         super().__init__(number, vtn, told, seed)
         key, certificate = self_signed(self._ven_id)
         self._signer = Signer(key, certificate)

@@ -10,9 +10,37 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Answers(Protocol):
+    """A VTN, of one process or several, as those who use it see it."""
+
+    @property
+    def port(self) -> int:
+        """Where to send the next request."""
+        ...
+
+    @property
+    def life(self) -> int:
+        """How often it has come up."""
+        ...
+
+    async def alive(self, after_life: int) -> int:
+        """Return the life that runs, once it is worth trying again after one."""
+        ...
+
+    async def command(self, **what: object) -> Any:
+        """Let the operator do something; return the answer.
+
+        Raises:
+            Died: if there was none.
+        """
+        ...
+
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 """Far more than anything takes: only a bug waits so long."""
@@ -28,11 +56,12 @@ class Vtn:
     Args:
         url: Its store.
         folder: For the socket its operator talks through.
+        name: Of the socket.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, name: str = "operator") -> None:
         self._url = url
-        self._socket = folder / "operator"
+        self._socket = folder / name
         self._server: asyncio.Server | None = None
         self._born: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
         self._nursery: Process | None = None
@@ -121,7 +150,7 @@ class Vtn:
             return json.loads(line)["answer"]
 
 
-async def persist(vtn: Vtn, attempt: Callable[[], Awaitable[T]]) -> T:
+async def persist(vtn: Answers, attempt: Callable[[], Awaitable[T]]) -> T:
     """Return what an attempt gives, in whichever life of the VTN it succeeds."""
     life = await vtn.alive(vtn.life - 1)
     while True:

@@ -10,7 +10,7 @@ import pytest
 from dso_engine.market import Side
 from dso_engine.model import HomeId
 from dso_engine.records import ArmRecord, MarketRecord
-from feederloop.simulation.run import RunOutcome
+from feederloop.simulation.outcome import RunOutcome
 from feederloop.simulation.scenario import ScenarioOptions, load_scenario
 from schemas.oadr20b import wire
 from schemas.oadr20b.declare import clark

@@ -127,6 +127,7 @@ async def test_a_vtn_two_vens_and_an_operator(tmp_path: Path) -> None:
         assert vtn.told["vtn_id"] == ["Feederloop_VTN"]
         assert [each.rsplit("/", 1)[1] for each in vtn.told["market_context"]] == [
             "local-market",
+            "day-ahead-market",
             "phase-switching",
             "real-time-price",
         ]

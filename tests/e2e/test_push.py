@@ -24,6 +24,7 @@ from ven_client.listener import listen
 from ven_client.messages import service_of
 from ven_client.session import State
 from ven_client.transport import HttpPull
+from vtn_server.limits import Limit
 from vtn_server.push import PushDispatcher, PushLimits
 from vtn_server.records import EventDraft
 from vtn_server.sqlstore import open_store
@@ -427,6 +428,37 @@ async def test_a_dead_ven_delays_nobody(scripted: ScriptedVen) -> None:
             await asyncio.sleep(0.01)
     assert not scripted.hold.is_set()
     await street.close()
+
+
+async def test_many_silent_vens_delay_nobody(scripted: ScriptedVen) -> None:
+    """Three that take their requests and never answer, and one exchange at a time: the fourth is served."""
+    vtn = await Vtn(SimClock(T0)).start()
+    street = Street(vtn)
+    silent = ("ben", "cat", "dan")
+    await vtn.announce("ann", *silent)
+    await vtn.dispatcher.close()
+    limits = PushLimits(timeout_s=60.0, exchanges=2, doubtful_exchanges=1, slow_s=0.05)
+    vtn.dispatcher = PushDispatcher(vtn.service, _Frozen(), random.Random(3), limits=limits)
+    vtn.dispatcher.start()
+    ann = await street.open("ann")
+    scripted.hold = asyncio.Event()
+    for name in silent:
+        await enrol(street, name, scripted.url)
+    slow = Limit.PUSH_SLOW
+    async with asyncio.timeout(20):
+        while level(vtn, slow) < len(silent):
+            await asyncio.sleep(0.01)
+    await street.until(seconds=30)
+    await vtn.operator.publish_events([offer("e1", "ann", *silent)])
+    async with asyncio.timeout(20):
+        while ann.home.holds() != ("e1",):
+            await asyncio.sleep(0.01)
+    assert level(vtn, slow) == len(silent)
+    await street.close()
+
+
+def level(vtn: Vtn, limit: Limit) -> int:
+    return next(each.now or 0 for each in vtn.service.stats().levels if each.limit is limit)
 
 
 async def test_doubtful_vens_do_not_take_all_exchanges(scripted: ScriptedVen) -> None:

@@ -58,6 +58,10 @@ def test_rtc(tmp_path: Path) -> None:
     assert rows.keys() == {"none", "secant"}
     assert int(rows["secant"]["slots_beyond"]) <= int(rows["none"]["slots_beyond"])
     assert int(rows["none"]["pcc_slots_to_control"]) == 0
+    assert int(rows["secant"]["pcc_slots_to_control"]) >= 1
+    # Without the price nothing is held back, so the noon of a clear day shows that there was none.
+    assert float(rows["none"]["curtailed_kwh"]) == 0.0
+    assert float(rows["none"]["worst_pct"]) > float(rows["secant"]["worst_pct"])
 
 
 def test_hosting(tmp_path: Path) -> None:

@@ -70,6 +70,19 @@ async def test_a_registration_and_a_poll(client: aiohttp.ClientSession) -> None:
         assert isinstance(wire.read(await answer.read()), m.RegisterReport)
 
 
+async def test_one_spelling_that_is_taken_lets_no_other_in(client: aiohttp.ClientSession) -> None:
+    """A VTN remembers how its peers spell a media type that it takes."""
+    taken = ("application/xml", "application/xml; charset=UTF-8", "Application/XML")
+    for spelling in (*taken, *taken):
+        async with client.post(PATH + "OadrPoll", data=POLL, headers={"Content-Type": spelling}) as answer:
+            assert answer.status == 200
+    for spelling in ("text/xml", "application/xml; charset=UTF-16", "application/xml+x", ""):
+        async with client.post(PATH + "OadrPoll", data=POLL, headers={"Content-Type": spelling}) as answer:
+            assert answer.status == 406
+    async with client.post(PATH + "OadrPoll", data=POLL, skip_auto_headers=["Content-Type"]) as answer:
+        assert answer.status == 406
+
+
 @pytest.mark.parametrize(
     ("method", "path", "content_type", "status"),
     [

@@ -153,3 +153,15 @@ def test_a_step_without_a_solution_is_beyond_every_limit() -> None:
     )
     rooms = room_of_homes(fast(), fast(), asked, screened=False)
     assert 5.0 < min(room.room_kw for room in rooms) < max(room.room_kw for room in rooms) < 60.0
+
+
+@pytest.mark.parametrize("gap", [1e-6, 1e-4])
+@pytest.mark.parametrize("step_kw", [0.01, 0.05])
+def test_a_step_smaller_than_the_margin_still_finds_what_comes_first(gap: float, step_kw: float) -> None:
+    search, start = fast(), base_case(rural())
+    highest_v = float(search.solve(start, "start").v_v.max())
+    limits = Limits(v_nominal_v=highest_v * (1.0 + gap) / 1.095)  # with the guard band just kept
+    asked = HostingQuestion(states=(start,), limits=limits, direction=Direction.EXPORT, step_kw=step_kw)
+    rooms = room_of_homes(search, search, asked)
+    assert {room.first for room in rooms} == {LimitKind.VOLTAGE_HIGH}
+    assert min(room.room_kw for room in rooms) <= 0.1

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from feederloop.report import Progress, render_table
 from feederloop.report.wording import clock, count, euro, headline, kwh, local_hours, signed
-from feederloop.simulation.result import RunResult
+from feederloop.simulation.result import DayAheadSummary, RunResult
 from tests.unit.report import report_samples as samples
 
 
@@ -101,6 +101,15 @@ def test_headline_of_a_calm_day_says_so() -> None:
     text = headline(replace(samples.calm(), traded_kwh=0.0))
     assert "no energy was curtailed" in text
     assert "traded nothing among themselves; the real-time price was never needed" in text
+
+
+def test_what_was_traded_the_day_before_is_part_of_what_was_traded() -> None:
+    both = replace(samples.calm(), traded_kwh=2.0, day_ahead=DayAheadSummary(blocks=(), traded_kwh=3.5))
+    assert "The homes traded 5.50 kWh among themselves, 3.50 kWh of it the day before;" in headline(both)
+    shown = lines(render_table(both))
+    assert shown["Traded hour by hour"] == ["-", "2.00 kWh"]
+    assert shown["Traded the day before"] == ["-", "3.50 kWh"]
+    assert "Traded between homes" not in shown
 
 
 def test_headline_does_not_hide_what_control_could_not_keep() -> None:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date, timedelta
 
 import pytest
 
-from feederloop.simulation.run import DayRun, RunOptions
-from feederloop.simulation.scenario import Scenario, ScenarioError
+from feederloop.simulation.scenario import Scenario
 from feederloop.study.day_ahead import DayAheadTrades, play_day_ahead
 from feederloop.study.flows import DayFlows, market_day
 from feederloop.study.settings import Setting, scenario_of
-from ven_client.forecast import Known, Profile
-from ven_client.held import AfterTrades, Held
 from ven_client.hems.day_ahead import block_offer
 from ven_client.hems.model import InvalidHome, InvalidPrices, MarketLimits
 from ven_client.hems.program import Planner
 
 SETTING = Setting(network="lv_33h_17pv.json", scenario="chapter4_33h", day=date(2018, 5, 16), day_ahead=True)
-START = datetime(2018, 5, 16, tzinfo=UTC)
 SLOT = timedelta(minutes=10)
 
 
@@ -53,19 +48,6 @@ def test_blocks_need_whole_hours_and_their_limits() -> None:
         block_offer((0.1,) * 7, limits((1.0,) * 7, (1.0,) * 7))
     with pytest.raises(InvalidPrices, match="5 limits for 6"):
         block_offer((0.1,) * 6, limits((1.0,) * 5, (1.0,) * 5))
-
-
-# --- what is left ------------------------------------------------------------------------------------------
-
-
-def test_trades_are_loads_and_sources() -> None:
-    load = Profile(start=START, step_s=600, kw=(0.6, 0.6, 0.6))
-    held = AfterTrades(of=Known(load=load, pv=None), held=Held(start=START, wh=(40, -30)))
-    loads = [held.load_kwh(START + k * SLOT, START) for k in range(3)]
-    sources = [held.pv_kwh(START + k * SLOT, START) for k in range(3)]
-    assert loads == pytest.approx([0.1, 0.13, 0.1])
-    assert sources == pytest.approx([0.04, 0.0, 0.0])
-    assert held.held.kwh(START - SLOT) == 0.0
 
 
 # --- the day -----------------------------------------------------------------------------------------------
@@ -115,8 +97,3 @@ def test_without_the_setting_there_are_no_blocks(scenario: Scenario) -> None:
     none = play_day_ahead(scenario_of(replace(SETTING, day_ahead=None)), Planner())
     assert not none.volume_wh.any()
     assert not none.traded_kwh.any()
-
-
-def test_a_run_over_messages_says_that_it_cannot(scenario: Scenario, tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="intraday market only"):
-        DayRun(scenario, RunOptions(slots=1, database=tmp_path / "vtn.sqlite"))
