@@ -46,7 +46,8 @@ from dso_engine.last_resort import LastResort
 from dso_engine.model import SLOT, HomeId, Limits, Pcc, PccReading, Phase
 from dso_engine.phase_planner import PhasePlanner
 from dso_engine.ports import Customer, Delivery, HomeExchange, OpenPrice, Recorder
-from dso_engine.records import ArmRecord, FaultRecord, StepRecord
+from dso_engine.records import ArmRecord, FaultRecord, GridRecord, StepRecord
+from dso_engine.slot_figures import figures_of
 from dso_engine.slot_run import PccRun, SlotRun
 from dso_engine.trigger import Stress, TriggerState, advance
 
@@ -198,6 +199,7 @@ class RealtimePrice:
         else:
             prior = await self._knowledge.prior(slot, phases, now)
             estimate = self._knowledge.explain(prior, readings, f"slot {slot:%H:%M}, estimate")
+        self._recorder.record(GridRecord(slot=slot, at=now, figures=figures_of(estimate.state)))
         return self._knowledge.stress_of(estimate.state, self._settings.limits)
 
     async def _audience(

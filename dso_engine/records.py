@@ -10,6 +10,7 @@ from dso_engine.errors import EngineError
 from dso_engine.intake import OrderDecision
 from dso_engine.market import Clearing, Order
 from dso_engine.model import HomeId, Pcc, Phase
+from dso_engine.slot_figures import SlotFigures
 
 __all__ = [
     "ArmRecord",
@@ -17,6 +18,7 @@ __all__ = [
     "DayAheadRecord",
     "EngineRecord",
     "FaultRecord",
+    "GridRecord",
     "MarketRecord",
     "PhaseRecord",
     "StepRecord",
@@ -110,6 +112,15 @@ class CurtailRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GridRecord:
+    """The network once in a slot, as meters and commitments show it; written again, the later one counts."""
+
+    slot: datetime
+    at: datetime
+    figures: SlotFigures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRecord:
     """Something the engine could not do, and went on without."""
 
@@ -128,5 +139,12 @@ class FaultRecord:
 
 
 EngineRecord: TypeAlias = (
-    MarketRecord | DayAheadRecord | PhaseRecord | ArmRecord | StepRecord | CurtailRecord | FaultRecord
+    MarketRecord
+    | DayAheadRecord
+    | PhaseRecord
+    | ArmRecord
+    | StepRecord
+    | CurtailRecord
+    | GridRecord
+    | FaultRecord
 )

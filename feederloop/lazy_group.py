@@ -19,6 +19,7 @@ _ELSEWHERE: Final = {
     "dso": ("feederloop.program_cli", "dso_app"),
     "fleet": ("feederloop.fleet_cli", "fleet_app"),
     "market": ("feederloop.market_cli", "market_app"),
+    "metrics": ("feederloop.metrics_cli", "metrics_app"),
     "network": ("feederloop.network_cli", "network_app"),
     "operator": ("feederloop.operator_cli", "operator_app"),
     "statements": ("feederloop.statements_cli", "statements_app"),

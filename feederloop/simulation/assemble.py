@@ -21,9 +21,10 @@ from dso_engine.records import (
     StepRecord,
 )
 from dso_engine.settlement import HomeStatement, to_eur
+from dso_engine.slot_figures import run_series
 from feederloop.simulation.homes import SimulatedHousehold
 from feederloop.simulation.outcome import RunOutcome
-from feederloop.simulation.plant import SlotView, run_series
+from feederloop.simulation.plant import SlotView
 from feederloop.simulation.result import (
     CurtailResult,
     DayAheadBlock,

@@ -12,12 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from dso_engine.metrics import RunSeries
 from dso_engine.model import SLOT, FloatArray, IntArray, Limits, PccReading
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.powerflow import GridState, Injections, Violation, violations
 
-__all__ = ["PhysicalHome", "Plant", "SlotView", "run_series"]
+__all__ = ["PhysicalHome", "Plant", "SlotView"]
 
 
 class PhysicalHome(Protocol):
@@ -111,17 +110,3 @@ class Plant:
             phase=injections.phase,
             violations=violations(self._flow.network, state, self._limits, guard=False),
         )
-
-
-def run_series(states: Sequence[GridState]) -> RunSeries:
-    """Return the states of a run, one per slot, as arrays for the metrics."""
-    return RunSeries(
-        transformer_p_kw=np.array([s.transformer_p_kw for s in states]),
-        v_max_v=np.array([s.v_v.max(axis=0) for s in states]),
-        v_min_v=np.array([s.v_v.min(axis=0) for s in states]),
-        vuf_pct=np.array([float(s.vuf_pct.max()) for s in states]),
-        line_loss_kw=np.array([s.line_loss_kw for s in states]),
-        neutral_loss_kw=np.array([s.neutral_loss_kw for s in states]),
-        transformer_loss_kw=np.array([s.transformer_loss_kw for s in states]),
-        transformer_s_kva=np.array([s.transformer_s_kva for s in states]),
-    )

@@ -16,8 +16,9 @@ from dso_engine.metrics import Metrics, summarise
 from dso_engine.model import SLOT, SLOTS_PER_HOUR, FloatArray, Limits
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.powerflow import Injections, violations
+from dso_engine.slot_figures import run_series
 from feederloop.simulation.homes import parameters_of, price_sheet
-from feederloop.simulation.plant import SlotView, run_series
+from feederloop.simulation.plant import SlotView
 from feederloop.simulation.profiles import SLOTS_PER_DAY
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from ven_client.hems.baseline import own_bill

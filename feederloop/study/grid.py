@@ -16,8 +16,8 @@ from dso_engine.metrics import Metrics, summarise
 from dso_engine.model import FloatArray, IntArray, Limits
 from dso_engine.pandapower_flow import PandapowerFlow
 from dso_engine.powerflow import GridState, Injections
+from dso_engine.slot_figures import run_series
 from dso_engine.verified import verified
-from feederloop.simulation.plant import run_series
 from feederloop.study.flows import DayFlows
 
 __all__ = ["GridDay", "NetworkModel"]

@@ -18,7 +18,7 @@ from dso_engine.knowledge import Knowledge
 from dso_engine.model import SLOT, HomeId, Pcc, Phase
 from dso_engine.nowcast import Nowcast
 from dso_engine.phase_planner import PhasePlanner
-from dso_engine.records import ArmRecord, CurtailRecord, EngineRecord, StepRecord
+from dso_engine.records import ArmRecord, CurtailRecord, EngineRecord, GridRecord, StepRecord
 from dso_engine.secant import SecantLaw
 from dso_engine.thesis_law import ThesisLaw
 from tests.unit.engine.engine_fakes import (
@@ -141,6 +141,18 @@ async def test_arming_publishes_zero_to_everybody_behind_each_pcc() -> None:
     assert record.armed
     assert record.v_dev_forecast is not None
     assert record.v_dev_forecast > LIMITS.arm_v
+
+
+async def test_the_network_is_noted_down_once_a_slot_as_the_meters_show_it() -> None:
+    made = desk(export_kw=1.0)
+    await made.prepare(SLOT1)
+    (record,) = made.of(GridRecord)
+    assert isinstance(record, GridRecord)
+    assert record.slot == HOUR
+    metered_kw = sum(each.p_kw for each in await made.street.read(made.exchange.now))
+    assert metered_kw < 0.0
+    assert sum(record.figures.transformer_p_kw) == pytest.approx(metered_kw, abs=0.05)
+    assert max(record.figures.v_max_v) > LIMITS.v_nominal_v, "who exports raises the voltage"
 
 
 async def test_a_calm_street_is_left_alone() -> None:

@@ -12,7 +12,8 @@ from config.settings import data_path
 from dso_engine.feeder import load_network
 from dso_engine.model import SLOT, Limits
 from dso_engine.pandapower_flow import PandapowerFlow
-from feederloop.simulation.plant import PhysicalHome, Plant, run_series
+from dso_engine.slot_figures import run_series
+from feederloop.simulation.plant import PhysicalHome, Plant
 
 NOW = datetime(2018, 5, 16, 11, tzinfo=UTC)
 
