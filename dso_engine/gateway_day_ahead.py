@@ -15,14 +15,14 @@ from math import isfinite
 from typing import Final
 
 from dso_engine.gateway_desk import Desk, Said, publish_once
-from dso_engine.gateway_messages import Contexts, stamp, to_eur, to_millicent
+from dso_engine.gateway_messages import Contexts, signal_of, stamp, to_eur, to_millicent
 from dso_engine.intake import Arrival
 from dso_engine.market import Order, Side, sequence_number
 from dso_engine.model import SLOTS_PER_HOUR, HomeId
 from dso_engine.ports import BlockOrder, Clock, DayResult
 from schemas.oadr20b.enums import ResponseRequired, SignalName, SignalType
-from schemas.oadr20b.model import EventSignal, Interval
-from schemas.oadr20b.units import EUR_PER_KWH, WATT_HOUR, ItemBase
+from schemas.oadr20b.model import EventSignal
+from schemas.oadr20b.units import EUR_PER_KWH, WATT_HOUR
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server.records import EventDraft
 from vtn_server.state import VenId
@@ -122,8 +122,15 @@ def day_event(midnight: datetime, ven: VenId, result: DayResult, contexts: Conte
         dtstart=midnight,
         duration=Duration(hours=_HOURS),
         signals=(
-            _hourly(SignalName.ELECTRICITY_PRICE, SignalType.PRICE, "price", prices, EUR_PER_KWH),
-            _hourly(COMMITTED_BLOCK, SignalType.SETPOINT, "energy", energies, WATT_HOUR),
+            signal_of(
+                SignalName.ELECTRICITY_PRICE,
+                SignalType.PRICE,
+                "price",
+                prices,
+                Duration(hours=1),
+                EUR_PER_KWH,
+            ),
+            signal_of(COMMITTED_BLOCK, SignalType.SETPOINT, "energy", energies, Duration(hours=1), WATT_HOUR),
         ),
         audience=(ven,),
         response_required=ResponseRequired.ALWAYS,
@@ -138,16 +145,4 @@ def day_result_of(home: HomeId, signals: Sequence[EventSignal]) -> DayResult:
         home=home,
         price_millicent=tuple(to_millicent(value) for value in price),
         volume_wh=tuple(round(value) // SLOTS_PER_HOUR for value in energy),
-    )
-
-
-def _hourly(
-    name: str, kind: SignalType, signal_id: str, values: Sequence[float], unit: ItemBase
-) -> EventSignal:
-    return EventSignal(
-        intervals=tuple(Interval.of_signal(k, Duration(hours=1), value) for k, value in enumerate(values)),
-        signal_name=name,
-        signal_type=kind,
-        signal_id=signal_id,
-        item_base=unit,
     )

@@ -39,6 +39,7 @@ __all__ = [
     "result_event",
     "result_id",
     "result_of",
+    "signal_of",
     "stamp",
     "to_eur",
     "to_millicent",
@@ -118,7 +119,7 @@ def curtail_id(slot: datetime, pcc: Pcc) -> str:
     return f"curtail-{pcc.id}-{stamp(slot)}"
 
 
-def _signal(
+def signal_of(
     name: str,
     kind: SignalType,
     signal_id: str,
@@ -126,6 +127,7 @@ def _signal(
     step: Duration,
     unit: ItemBase | None,
 ) -> EventSignal:
+    """Return a signal of equal steps."""
     return EventSignal(
         intervals=tuple(Interval.of_signal(i, step, float(value)) for i, value in enumerate(values)),
         signal_name=name,
@@ -145,10 +147,10 @@ def result_event(hour: datetime, ven: VenId, result: HourResult, contexts: Conte
         dtstart=hour,
         duration=_HOUR,
         signals=(
-            _signal(
+            signal_of(
                 SignalName.ELECTRICITY_PRICE, SignalType.PRICE, "price", prices, _TEN_MINUTES, EUR_PER_KWH
             ),
-            _signal("x-COMMITTED_ENERGY", SignalType.SETPOINT, "energy", volumes, _TEN_MINUTES, WATT_HOUR),
+            signal_of("x-COMMITTED_ENERGY", SignalType.SETPOINT, "energy", volumes, _TEN_MINUTES, WATT_HOUR),
         ),
         audience=(ven,),
         response_required=ResponseRequired.ALWAYS,
@@ -174,7 +176,7 @@ def phases_of(signals: Sequence[EventSignal]) -> tuple[Phase, ...]:
 def phase_signal(phases: Sequence[Phase]) -> tuple[EventSignal, ...]:
     """Return the signal of six phases; 1, 2, 3 on the wire."""
     values = [float(phase + 1) for phase in phases]
-    return (_signal("x-PHASE_ALLOCATION", SignalType.SETPOINT, "phase", values, _TEN_MINUTES, None),)
+    return (signal_of("x-PHASE_ALLOCATION", SignalType.SETPOINT, "phase", values, _TEN_MINUTES, None),)
 
 
 def phase_event(
@@ -196,7 +198,7 @@ def phase_event(
 def price_signal(u_millicent: int) -> tuple[EventSignal, ...]:
     """Return the signal of the real-time price."""
     return (
-        _signal(
+        signal_of(
             SignalName.ELECTRICITY_PRICE,
             SignalType.PRICE_RELATIVE,
             "u",
@@ -224,7 +226,7 @@ def price_event(slot: datetime, pcc: Pcc, audience: tuple[VenId, ...], contexts:
 def export_signal(export_w: int, length: Duration) -> tuple[EventSignal, ...]:
     """Return the bound on exports, as the largest export allowed."""
     values = [float(export_w)]
-    return (_signal(SignalName.LOAD_DISPATCH, SignalType.SETPOINT, "export", values, length, WATT),)
+    return (signal_of(SignalName.LOAD_DISPATCH, SignalType.SETPOINT, "export", values, length, WATT),)
 
 
 def curtailment(

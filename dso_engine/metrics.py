@@ -25,7 +25,7 @@ import numpy as np
 
 from dso_engine.model import SLOT_H, FloatArray, Limits
 
-__all__ = ["Metrics", "RunSeries", "summarise", "transformer_loss_kw"]
+__all__ = ["Metrics", "RunSeries", "per_phase", "summarise", "transformer_loss_kw"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,8 +149,8 @@ def summarise(series: RunSeries, limits: Limits) -> Metrics:
         peak_p_kw=peak_kw,
         peak_s_kva=float(series.transformer_s_kva.max()),
         par=len(p_abs_kw) * peak_kw / total_kw if total_kw > 0.0 else None,
-        v_high_pct=_per_phase(100.0 * (series.v_max_v.max(axis=0) / nominal_v - 1.0)),
-        v_low_pct=_per_phase(100.0 * (series.v_min_v.min(axis=0) / nominal_v - 1.0)),
+        v_high_pct=per_phase(100.0 * (series.v_max_v.max(axis=0) / nominal_v - 1.0)),
+        v_low_pct=per_phase(100.0 * (series.v_min_v.min(axis=0) / nominal_v - 1.0)),
         vuf_pct=float(series.vuf_pct.max()),
         vuf_mean_pct=float(series.vuf_pct.mean()),
         vuf_p95_pct=float(np.quantile(series.vuf_pct, 0.95, method="inverted_cdf")),
@@ -183,7 +183,7 @@ def transformer_loss_kw(i_per_rated: FloatArray, *, iron_kw: float, copper_rated
     return loss_kw
 
 
-def _per_phase(values: FloatArray) -> tuple[float, float, float]:
-    """Three floats of an array of shape (3,)."""
+def per_phase(values: FloatArray) -> tuple[float, float, float]:
+    """Return the three floats of an array of shape (3,)."""
     a, b, c = values.tolist()
     return a, b, c

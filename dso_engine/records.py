@@ -14,6 +14,7 @@ from dso_engine.slot_figures import SlotFigures
 
 __all__ = [
     "ArmRecord",
+    "AuctionRecord",
     "CurtailRecord",
     "DayAheadRecord",
     "EngineRecord",
@@ -26,10 +27,11 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MarketRecord:
-    """The auction of one slot, with all that is needed to repeat it."""
+class AuctionRecord:
+    """An auction, with all that is needed to repeat it."""
 
     slot: datetime
+    """Start of the slot or block."""
     book: tuple[Order, ...]
     """The orders that counted."""
     refused: tuple[OrderDecision, ...] = ()
@@ -43,21 +45,13 @@ class MarketRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayAheadRecord:
+class MarketRecord(AuctionRecord):
+    """The auction of one slot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayAheadRecord(AuctionRecord):
     """The auction of one hourly block; volumes are the energy of one slot of it."""
-
-    slot: datetime
-    """Start of the block."""
-    book: tuple[Order, ...]
-    """The orders that counted."""
-    refused: tuple[OrderDecision, ...] = ()
-    """Those that did not."""
-    clearing: Clearing
-
-    @property
-    def orders(self) -> int:
-        """How many orders counted."""
-        return len(self.book)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

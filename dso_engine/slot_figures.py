@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dso_engine.metrics import RunSeries
-from dso_engine.model import FloatArray
+from dso_engine.metrics import RunSeries, per_phase
 from dso_engine.powerflow import GridState
 
 __all__ = ["SlotFigures", "figures_of", "run_series", "series_of"]
@@ -45,9 +44,9 @@ class SlotFigures:
 def figures_of(state: GridState) -> SlotFigures:
     """Return the figures of one state."""
     return SlotFigures(
-        transformer_p_kw=_per_phase(state.transformer_p_kw),
-        v_max_v=_per_phase(state.v_v.max(axis=0)),
-        v_min_v=_per_phase(state.v_v.min(axis=0)),
+        transformer_p_kw=per_phase(state.transformer_p_kw),
+        v_max_v=per_phase(state.v_v.max(axis=0)),
+        v_min_v=per_phase(state.v_v.min(axis=0)),
         vuf_pct=float(state.vuf_pct.max()),
         line_loss_kw=float(state.line_loss_kw),
         neutral_loss_kw=float(state.neutral_loss_kw),
@@ -81,8 +80,3 @@ def series_of(slots: Sequence[SlotFigures]) -> RunSeries:
         transformer_loss_kw=np.array([s.transformer_loss_kw for s in slots]),
         transformer_s_kva=np.array([s.transformer_s_kva for s in slots]),
     )
-
-
-def _per_phase(values: FloatArray) -> PerPhase:
-    a, b, c = (float(v) for v in values)
-    return a, b, c

@@ -12,7 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from config.dso_settings import DsoProgramSettings, RebateSection, TariffSection
-from config.settings import SettingsError, Tariff
+from config.settings import SettingsError
 from dso_engine.accounts import reward_terms
 from dso_engine.day_ahead import DAY_AHEAD
 from dso_engine.feeder import Network
@@ -33,6 +33,7 @@ from feederloop.customers import Connection
 from feederloop.dso_ledger import AccountLedger, LedgerError, Member
 from feederloop.process import length
 from feederloop.statement_files import update_statements
+from feederloop.tariffs import tariff_in
 from vtn_server.state import VenId
 
 __all__ = [
@@ -42,21 +43,12 @@ __all__ = [
     "WallTariff",
     "opened_ledger",
     "settlement",
-    "tariff_in",
 ]
 
 ACCOUNTS: Final = "accounts.sqlite"
 """The accounts in the state folder."""
 _STATEMENTS: Final = "statements"
 _HOUR: Final = timedelta(hours=1)
-
-
-def tariff_in(tariff: Tariff, local_hour: int) -> TariffMillicent:
-    """Return a tariff's prices in an hour of the day, 1e-5 EUR/kWh."""
-    return TariffMillicent(
-        supplier=round(tariff.supplier_at(local_hour) * MILLICENT_PER_EUR),
-        feed_in=round(tariff.feed_in * MILLICENT_PER_EUR),
-    )
 
 
 class WallTariff(dict[datetime, TariffMillicent]):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from feederloop.days import day_of
+
 if TYPE_CHECKING:
     from dso_engine.records import GridRecord
 
@@ -101,9 +103,9 @@ def read_grid(state: Path, first: date, last: date) -> tuple[GridRecord, ...]:
 
 def _day(text: str) -> date:
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        _refuse(f"{text}: a day is written YYYY-MM-DD")
+        return day_of(text)
+    except ValueError as err:
+        _refuse(str(err))
 
 
 def _refuse(text: str) -> NoReturn:

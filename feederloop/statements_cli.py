@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from feederloop.days import day_of
+
 if TYPE_CHECKING:
     from dso_engine.resettlement import CorrectionNote
     from dso_engine.settlement import DayAccounts
@@ -20,8 +22,6 @@ __all__ = ["statements_app"]
 statements_app = typer.Typer(add_completion=False)
 
 _REFUSED: Final = 2
-_FIRST_YEAR: Final = 1970
-_LAST_YEAR: Final = 9998
 _ALL_HOMES: Final = timedelta(days=93)
 """Of fifty homes that is a gigabyte of memory, on a machine that may have a feeder to look after."""
 _COLUMNS: Final = ("market", "supplier", "feed_in", "real_time_price", "reward", "rebate", "refusal")
@@ -112,12 +112,9 @@ def _days(ledger: AccountLedger, first: str | None, last: str | None, home: str 
 
 def _day(text: str) -> date:
     try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        _refuse(f"{text!r} is no day such as 2026-05-16")
-    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:  # what a clock, or UTC for it, could not say
-        _refuse(f"{text!r}: the year is none of {_FIRST_YEAR} to {_LAST_YEAR}")
-    return day
+        return day_of(text)
+    except ValueError as err:
+        _refuse(str(err))
 
 
 def _told(accounts: DayAccounts, notes: tuple[CorrectionNote, ...], wanted: _Wanted) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from config.settings import Neighbourhood, SettingsError, load_neighbourhood
 from config.ven_settings import DeviceSettings, VenProgramSettings
+from feederloop.process import length
 from feederloop.simulation.homes import mean_pv_kwh, parameters_of, price_sheet
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from feederloop.wall_home import wall_household, wall_scenario
-from schemas.oadr20b.xmltypes import Duration
 from ven_client.binding import HomeApplication
 from ven_client.hems.model import HomeParameters, InvalidHome
 from ven_client.hems.program import Planner
@@ -29,7 +29,7 @@ from ven_client.state import Remembering
 if TYPE_CHECKING:  # needs the extra mqtt
     from ven_client.mqtt_devices import Broker, MqttTopics
 
-__all__ = ["VenHome", "length", "ven_home"]
+__all__ = ["VenHome", "ven_home"]
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
@@ -80,18 +80,6 @@ def _neighbourhood(settings: VenProgramSettings) -> Neighbourhood:
     """Return the parameters of the neighbourhood with this home's tariff and preferences."""
     own = {"tariff": settings.tariff.tariff(), "preferences": settings.preferences}
     return load_neighbourhood().model_copy(update=own)
-
-
-def length(text: str) -> timedelta:
-    """Return a duration of the settings without years and months.
-
-    Raises:
-        SettingsError: if it has them.
-    """
-    found = Duration.parse(text)
-    if found.years or found.months:
-        raise SettingsError(f"{text}: years and months are no time to wait")
-    return timedelta(days=found.days, hours=found.hours, minutes=found.minutes, seconds=found.seconds)
 
 
 def _switch_id(settings: VenProgramSettings, has_switch: bool) -> str | None:

@@ -10,9 +10,9 @@ from certs.envelope import Envelope
 from certs.nonces import MemoryNonces
 from certs.xmldsig import Verifier
 from config.ven_settings import VenProgramSettings
+from feederloop.process import length
 from feederloop.signing_key import SigningKey, signature_policy, signing_key
 from feederloop.tls_sides import wall_clock
-from feederloop.ven_home import length
 from ven_client.mail import Mail
 from ven_client.statefile import StateFile
 

@@ -21,10 +21,10 @@ from config.settings import SettingsError
 from config.ven_settings import VenProgramSettings
 from dso_engine.gateway_messages import Contexts
 from feederloop.clock import WallClock
-from feederloop.process import VERSION, stop_signal
+from feederloop.process import VERSION, length, stop_signal
 from feederloop.tls_sides import expiring, kept_fresh, own_fingerprints, wall_clock
 from feederloop.transport_security import PLAIN_WARNING
-from feederloop.ven_home import VenHome, length, ven_home
+from feederloop.ven_home import VenHome, ven_home
 from feederloop.ven_mail import ven_key, ven_mail
 from feederloop.ven_security import VenSecurity, check_ven_config, ven_security
 from schemas.oadr20b.rules import PushOrPull

@@ -22,6 +22,7 @@ from dso_engine.model import SLOT_H, SLOTS_PER_HOUR, FloatArray, IntArray
 from dso_engine.street import Commitments, Exchange
 from feederloop.fleet.generate import SyntheticFeeder
 from feederloop.simulation.profiles import LOCAL, SLOTS_PER_DAY, Profiles
+from feederloop.simulation.ratings import rated_battery, rated_flexible, rated_home
 from ven_client.hems.bounds import battery_bounds, flexible_bounds
 from ven_client.hems.model import Battery, FlexibleLoad, HomeParameters
 from ven_client.hems.respond import Response, SlotState, respond
@@ -61,36 +62,13 @@ class Devices:
 
 def devices_of(neighbourhood: Neighbourhood) -> Devices:
     """Return the homes' devices as the settings have them."""
-    b, costs = neighbourhood.battery, neighbourhood.costs
-    market_range = (b.soc_market_high - b.soc_market_low) * b.capacity_kwh
-    battery = Battery(
-        capacity_kwh=b.capacity_kwh,
-        power_kw=b.power_kw,
-        e_market_low_kwh=b.soc_market_low * b.capacity_kwh,
-        e_market_high_kwh=b.soc_market_high * b.capacity_kwh,
-        e_low_kwh=b.soc_low * b.capacity_kwh,
-        e_high_kwh=b.soc_high * b.capacity_kwh,
-        e_start_kwh=b.soc_start * b.capacity_kwh,
-        market_cycle_kwh=b.market_cycles_per_day * market_range,
-        realtime_cycle_kwh=b.realtime_cycles_per_day * market_range,
-    )
-    flexible = FlexibleLoad(
-        energy_kwh=neighbourhood.flexible_load.energy_kwh_per_day,
-        slot_limit_kwh=neighbourhood.flexible_load.slot_limit_kwh,
-    )
-    home = HomeParameters(
-        battery=battery,
-        flexible=flexible,
-        contract_kw=neighbourhood.homes.contract_kva,
-        curvature_c_per_kwh2=costs.curvature_c_per_kwh2,
-        reward_curvature_c_per_kwh2=costs.reward_curvature_c_per_kwh2,
-        linear_c_per_kwh=costs.linear_c_per_kwh,
-        tie_break_c_per_kwh=costs.tie_break_c_per_kwh,
-        comfort_weight=neighbourhood.preferences.comfort_weight,
+    battery = rated_battery(neighbourhood)
+    home = replace(
+        rated_home(neighbourhood, battery), comfort_weight=neighbourhood.preferences.comfort_weight
     )
     return Devices(
         battery=battery,
-        flexible=flexible,
+        flexible=rated_flexible(neighbourhood),
         with_battery=home,
         without=replace(home, battery=None),
         neighbourhood=neighbourhood,

@@ -27,6 +27,7 @@ from dso_engine.thesis_law import ThesisLaw
 from feederloop.clock import SimClock
 from feederloop.simulation.homes import mean_pv_kwh
 from feederloop.simulation.scenario import Scenario
+from feederloop.tariffs import tariff_in
 from vtn_server.state import VenId
 
 __all__ = ["DsoSide", "wrong_phase"]
@@ -174,10 +175,5 @@ class DsoSide:
 
     def _tariff(self, slots: Sequence[datetime]) -> dict[datetime, TariffMillicent]:
         tariff = self.scenario.parameters.tariff
-        feed_in = round(tariff.feed_in * MILLICENT_PER_EUR)
-        found = {}
-        for slot in slots:
-            hour = ((slot - self.scenario.midnight) // _HOUR) % _HOURS_PER_DAY
-            supplier = round(tariff.supplier_at(hour) * MILLICENT_PER_EUR)
-            found[slot] = TariffMillicent(supplier=supplier, feed_in=feed_in)
-        return found
+        midnight = self.scenario.midnight
+        return {slot: tariff_in(tariff, ((slot - midnight) // _HOUR) % _HOURS_PER_DAY) for slot in slots}

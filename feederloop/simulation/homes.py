@@ -8,6 +8,7 @@ from typing import Final
 
 from dso_engine.model import SLOT
 from feederloop.simulation.profiles import SLOTS_PER_DAY
+from feederloop.simulation.ratings import rated_battery, rated_home
 from feederloop.simulation.scenario import HomeSpec, Scenario
 from ven_client.devices import Phase, SimulatedHome
 from ven_client.forecast import Known, Persistence, Profile
@@ -45,35 +46,13 @@ def battery_of(scenario: Scenario, spec: HomeSpec) -> hems.Battery | None:
     """Return a home's battery; None if it owns none."""
     if not spec.has_battery:
         return None
-    b = scenario.parameters.battery
-    market_range = (b.soc_market_high - b.soc_market_low) * b.capacity_kwh
-    return hems.Battery(
-        capacity_kwh=b.capacity_kwh,
-        power_kw=b.power_kw,
-        e_market_low_kwh=b.soc_market_low * b.capacity_kwh,
-        e_market_high_kwh=b.soc_market_high * b.capacity_kwh,
-        e_low_kwh=b.soc_low * b.capacity_kwh,
-        e_high_kwh=b.soc_high * b.capacity_kwh,
-        e_start_kwh=b.soc_start * b.capacity_kwh,
-        market_cycle_kwh=b.market_cycles_per_day * market_range,
-        realtime_cycle_kwh=b.realtime_cycles_per_day * market_range,
-    )
+    return rated_battery(scenario.parameters)
 
 
 def parameters_of(scenario: Scenario, spec: HomeSpec) -> hems.HomeParameters:
     """Return a home's devices and costs."""
     p = scenario.parameters
-    home = hems.HomeParameters(
-        battery=battery_of(scenario, spec),
-        flexible=hems.FlexibleLoad(
-            energy_kwh=p.flexible_load.energy_kwh_per_day, slot_limit_kwh=p.flexible_load.slot_limit_kwh
-        ),
-        contract_kw=p.homes.contract_kva,
-        curvature_c_per_kwh2=p.costs.curvature_c_per_kwh2,
-        reward_curvature_c_per_kwh2=p.costs.reward_curvature_c_per_kwh2,
-        linear_c_per_kwh=p.costs.linear_c_per_kwh,
-        tie_break_c_per_kwh=p.costs.tie_break_c_per_kwh,
-    )
+    home = rated_home(p, battery_of(scenario, spec))
     wishes = Preferences(
         comfort_weight=p.preferences.comfort_weight,
         reserve_kwh=p.preferences.reserve_soc * p.battery.capacity_kwh,
