@@ -1,7 +1,7 @@
 """A process of push VENs: each listens at a loopback address of its own, with a certificate of its own.
 
-As light as :mod:`feederloop.bench.crowd`: one epoll, one listening socket for all addresses, one context that
-gets the certificate of the VEN that was called before the connection is wrapped. Commands, one a line, are
+As light as :mod:`feederloop.bench.crowd`: one epoll, one listening socket for all addresses. Each VEN has its
+own TLS context, made before anybody calls, as a VEN has that does nothing else. Commands, one a line, are
 answered with one line of JSON: ``want VERSION`` waits for a version of the event, ``seen`` tells when a VEN
 was given it. ``mute COUNT`` makes some of them silent: they take connections and requests, and never answer.
 """
@@ -50,9 +50,7 @@ class Listeners:
         self._crowd = crowd
         self._numbers = {push_host(number): number for number in range(crowd.first_push, crowd.vens)}
         self._silent = crowd.first_push
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.verify_mode = ssl.CERT_REQUIRED
-        self._tls.load_verify_locations(crowd.trust)
+        self._tls = {number: _context(crowd, number) for number in self._numbers.values()}
         self._door = _door(crowd.port)
         self._epoll = select.epoll()
         self._epoll.register(self._door.fileno(), select.EPOLLIN)
@@ -112,8 +110,7 @@ class Listeners:
             if number is None:
                 plain.close()
                 continue
-            self._tls.load_cert_chain(self._crowd.pem_of(number))
-            link = self._tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            link = self._tls[number].wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
             call = self._calls[link.fileno()] = _Call(number, link)
             self._epoll.register(link.fileno(), select.EPOLLIN)
             self.made += 1
@@ -153,6 +150,15 @@ class Listeners:
         self._epoll.unregister(call.link.fileno())
         del self._calls[call.link.fileno()]
         call.link.close()
+
+
+def _context(crowd: Crowd, number: int) -> ssl.SSLContext:
+    """Return what a VEN makes connections with."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(crowd.trust)
+    tls.load_cert_chain(crowd.pem_of(number))
+    return tls
 
 
 def _door(port: int) -> socket.socket:
