@@ -4,38 +4,28 @@ from __future__ import annotations
 
 from vtn_server import api_batch_models as batch
 from vtn_server import api_forms as forms
-from vtn_server import api_models as api
 from vtn_server import event as rules
 from vtn_server.api_desk import Call, Desk, NotFound
 from vtn_server.api_handlers import audience_of, check_wire, new_signals
-from vtn_server.state import VenId
 
 __all__ = ["absences", "create_events", "modify_events", "query_events"]
 
 
 async def create_events(desk: Desk, call: Call) -> batch.EventBatchOut:
     """Publish events, all or none."""
-    now, known = desk.now(), desk.operator.known()
+    now, enrolled = desk.now(), desk.operator.enrolled()
     drafts = []
     for wanted in call.sent(batch.EventBatch).events:
         draft = forms.draft_of(
             wanted,
             wanted.event_id or f"op-{desk.new_id()}",
             wanted.start or now.replace(microsecond=0),
-            _audience(desk, wanted, known),
+            audience_of(wanted, enrolled),
         )
         check_wire(desk, rules.publish(draft, now), now)
         drafts.append(draft)
     records = await desk.operator.publish_events(drafts)
     return batch.EventBatchOut(events=tuple(forms.event_out(each, now) for each in records))
-
-
-def _audience(desk: Desk, wanted: api.EventCreate, known: frozenset[VenId]) -> tuple[VenId, ...]:
-    """Return the VENs of an event; those that are named are not looked up one event after the other."""
-    named = tuple(VenId(each) for each in dict.fromkeys(wanted.ven_ids))
-    if named and not (wanted.groups or wanted.all_vens) and known.issuperset(named):
-        return named
-    return audience_of(desk, wanted)
 
 
 async def modify_events(desk: Desk, call: Call) -> batch.EventBatchOut:

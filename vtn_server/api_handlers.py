@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -64,7 +64,7 @@ async def create_event(desk: Desk, call: Call) -> api.EventOut:
         wanted,
         wanted.event_id or f"op-{desk.new_id()}",
         wanted.start or now.replace(microsecond=0),
-        audience_of(desk, wanted),
+        audience_of(wanted, desk.operator.enrolled()),
     )
     check_wire(desk, rules.publish(draft, now), now)
     (record,) = await desk.operator.publish_events((draft,))
@@ -84,25 +84,27 @@ def check_wire(desk: Desk, record: EventRecord, now: datetime) -> None:
     )
 
 
-def audience_of(desk: Desk, wanted: api.EventCreate) -> tuple[VenId, ...]:
+def audience_of(wanted: api.EventCreate, enrolled: Mapping[VenId, Provision]) -> tuple[VenId, ...]:
     """Return the VENs an event is for: those it names, and those of its groups that take part in its market.
 
     Raises:
         InvalidId: if a VEN is unknown or nobody is in a group.
         TargetMismatch: if none of the groups' VENs takes part in the market context.
     """
-    vens = desk.operator.vens()
-    stray = frozenset(wanted.ven_ids) - {each.ven_id for each in vens}
-    empty = frozenset(wanted.groups) - {group for each in vens for group in each.provision.groups}
-    if stray or empty or not vens:
+    named, groups = dict.fromkeys(VenId(each) for each in wanted.ven_ids), frozenset(wanted.groups)
+    stray = named.keys() - enrolled.keys()
+    if not (groups or wanted.all_vens) and not stray:
+        return tuple(named)
+    empty = groups.difference(*(each.groups for each in enrolled.values()))
+    if stray or empty or not enrolled:
         raise InvalidId(f"nobody behind {', '.join(sorted(stray | empty)) or 'this VTN'}")
     audience = tuple(
-        each.ven_id
-        for each in vens
-        if each.ven_id in wanted.ven_ids
+        ven_id
+        for ven_id, provision in enrolled.items()
+        if ven_id in named
         or (
-            takes_part(each.provision, wanted.market_context)
-            and (wanted.all_vens or not frozenset(wanted.groups).isdisjoint(each.provision.groups))
+            takes_part(provision, wanted.market_context)
+            and (wanted.all_vens or not groups.isdisjoint(provision.groups))
         )
     )
     if not audience:

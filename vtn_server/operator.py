@@ -157,9 +157,14 @@ class Operator:
         """Return the VENs that were removed, by venID."""
         return tuple(ven.ven_id for ven in self._memory.vens() if ven.provision.removed)
 
+    def enrolled(self) -> dict[VenId, Provision]:
+        """Return the VENs an event may be for, those that were not removed, by venID."""
+        vens = self._memory.vens()
+        return {ven.ven_id: ven.provision for ven in vens if not ven.provision.removed}
+
     def known(self) -> frozenset[VenId]:
-        """Return the VENs an event may be for: those that were not removed."""
-        return frozenset(ven.ven_id for ven in self._memory.vens() if not ven.provision.removed)
+        """Return the VENs an event may be for."""
+        return frozenset(self.enrolled())
 
     def vens(self) -> tuple[VenView, ...]:
         """Return all VENs that were not removed, by venID."""
