@@ -29,14 +29,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Final, cast
 
+from certs.door import Door, Guest
 from certs.tls import FrontContext
 
 __all__ = ["Admission", "Closed", "ConnectionLimits", "Connections"]
 
 _LOG: Final = logging.getLogger(__name__)
-_BACKLOG: Final = 256
 _NOTHING: Final = nullcontext()
 
 
@@ -124,46 +124,14 @@ def _origin(address: str) -> str:
     return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
 
 
-class _Admitted(socket.socket):
-    """An accepted connection that is counted until it is closed, however that comes about."""
-
-    leaves: Callable[[int], None] | None = None
-
-    def close(self) -> None:
-        number = self.fileno()
-        super().close()
-        leaves, self.leaves = self.leaves, None
-        if leaves is not None:
-            leaves(number)
-
-
-class _Door(socket.socket):
-    """A listening socket that refuses connections beyond the limits."""
-
-    owner: Connections
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; one that is refused is closed, and there is nothing to accept for now."""
-        connection, address = super().accept()
-        host = str(address[0])
-        reason = self.owner.admission.enter(host)
-        if reason is not None:
-            connection.close()
-            self.owner.refused += 1
-            self.owner.closed(reason)
-            _LOG.warning("refused a connection from %s: %s", host, reason)
-            raise BlockingIOError
-        admitted = _Admitted(connection.family, connection.type, connection.proto, connection.detach())
-        self.owner.strangers.add(admitted.fileno())
-        admitted.leaves = lambda number: self.owner.left(number, host)
-        return admitted, address
-
-
-class _Guard(asyncio.Protocol):
+class _Guard(Guest):
     """Stands between a connection and its HTTP protocol, and watches the time."""
 
-    def __init__(self, inner: asyncio.Protocol, limits: ConnectionLimits, owner: Connections) -> None:
+    def __init__(
+        self, inner: asyncio.Protocol, host: str, limits: ConnectionLimits, owner: Connections
+    ) -> None:
         self._inner = inner
+        self._host = host
         self._limits = limits
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -182,10 +150,7 @@ class _Guard(asyncio.Protocol):
         # So that pause_writing says that anything is left. With 0, TLS calls an empty buffer full.
         transport.set_write_buffer_limits(high=1)
         self._owner.guards[transport] = self
-        number = transport.get_extra_info("socket").fileno()
-        self._owner.strangers.discard(number)
-        self.outdated = number in self._owner.outdated_strangers
-        self._owner.outdated_strangers.discard(number)
+        self._owner.strangers.discard(self)
         self._expect_head()
         self._inner.connection_made(transport)
 
@@ -213,7 +178,15 @@ class _Guard(asyncio.Protocol):
                 timer.cancel()
         if self._transport is not None:
             self._owner.guards.pop(self._transport, None)
+            self._owner.admission.leave(self._host)
         self._inner.connection_lost(exc)
+
+    def never_made(self) -> None:
+        """Take note that the connection ended in its handshake, or that nothing more is to come of it."""
+        if self._transport is None:
+            self._owner.strangers.discard(self)
+            self._owner.admission.leave(self._host)
+            self._owner.closed(Closed.HANDSHAKE)
 
     def __enter__(self) -> None:
         """Mark that the head of a request is complete."""
@@ -273,18 +246,8 @@ class Connections:
         self.refused = 0
         """How many connections were refused because there were enough."""
         self.guards: Final[dict[asyncio.BaseTransport, _Guard]] = {}
-        self.strangers: Final[set[int]] = set()
-        """File numbers of connections whose TLS handshake is not over."""
-        self.outdated_strangers: Final[set[int]] = set()
-        """Those of them that may be showing a certificate that is ours no more."""
-
-    def left(self, number: int, host: str) -> None:
-        """Count one connection less; if its handshake was never over, that is why it went."""
-        self.admission.leave(host)
-        self.outdated_strangers.discard(number)
-        if number in self.strangers:
-            self.strangers.discard(number)
-            self.closed(Closed.HANDSHAKE)
+        self.strangers: Final[set[_Guard]] = set()
+        """Those whose TLS handshake is not over."""
 
     def serving(self, transport: asyncio.BaseTransport | None) -> AbstractContextManager[None]:
         """Mark that the head of a request is complete, until it is answered."""
@@ -293,8 +256,7 @@ class Connections:
 
     def retire(self) -> None:
         """End the connections that have shown a certificate which is ours no more."""
-        self.outdated_strangers.update(self.strangers)
-        for guard in tuple(self.guards.values()):
+        for guard in (*self.guards.values(), *self.strangers):
             guard.retire()
 
     def is_outdated(self, transport: asyncio.BaseTransport | None) -> bool:
@@ -310,7 +272,7 @@ class Connections:
         tls: ssl.SSLContext | None = None,
         *,
         shared: bool = False,
-    ) -> asyncio.Server:
+    ) -> Door:
         """Start a server; port 0 takes a free one.
 
         Args:
@@ -330,32 +292,46 @@ class Connections:
         if isinstance(tls, FrontContext):
             tls.renewed = (*tls.renewed, self.retire)
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        door = self._open(found[0][0], str(found[0][4][0]), port, shared=shared)
+        listening = _bound(found[0][0], str(found[0][4][0]), port, shared=shared)
         try:
-            return await loop.create_server(
-                lambda: _Guard(protocol(), self._limits, self),
-                sock=door,
-                ssl=tls,
-                ssl_handshake_timeout=None if tls is None else self._limits.handshake_s,
-                backlog=_BACKLOG,
+            return Door(
+                listening,
+                admits=self._admits,
+                guest=lambda address: self._guest(protocol(), address),
+                tls=tls,
+                handshake_s=self._limits.handshake_s,
             )
         except BaseException:
-            door.close()
+            listening.close()
             raise
 
-    def _open(self, family: int, host: str, port: int, *, shared: bool) -> _Door:
-        door = _Door(family, socket.SOCK_STREAM)
-        door.owner = self
-        try:
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            door.setblocking(False)
-            door.bind((host, port))
-        except OSError as err:
-            door.close()
-            raise OSError(err.errno, f"{host} port {port}: {err.strerror}") from err
-        return door
+    def _admits(self, host: str) -> bool:
+        reason = self.admission.enter(host)
+        if reason is None:
+            return True
+        self.refused += 1
+        self.closed(reason)
+        _LOG.warning("refused a connection from %s: %s", host, reason)
+        return False
+
+    def _guest(self, inner: asyncio.Protocol, host: str) -> _Guard:
+        guard = _Guard(inner, host, self._limits, self)
+        self.strangers.add(guard)
+        return guard
+
+
+def _bound(family: int, host: str, port: int, *, shared: bool) -> socket.socket:
+    found = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        found.setblocking(False)
+        found.bind((host, port))
+    except OSError as err:
+        found.close()
+        raise OSError(err.errno, f"{host} port {port}: {err.strerror}") from err
+    return found
 
 
 class _Telling(ssl.SSLObject):

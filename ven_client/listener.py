@@ -33,6 +33,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from certs.connections import ConnectionLimits, Connections
+from certs.door import Door
 from certs.envelope import Opened
 from certs.peer import PeerCertificate
 from certs.unread import BadBody, read_body, sent_away
@@ -121,7 +122,7 @@ class Listener:
         self._serving = 0
         self._connections = Connections(limits.connections, _ignore)
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._server: Door | None = None
         self.url = ""
         """The base address, without the well-known path; set when it listens."""
 

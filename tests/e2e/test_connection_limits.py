@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from certs.connections import Admission, Closed, ConnectionLimits
 from certs.pki import Role
+from feederloop.process import run_loop
 from tests.e2e.tls_parties import HOST, make_parties, server, wall
 from tests.unit.vtn.rig import SETTINGS, MemoryStore, Rig
 from vtn_server.http import HttpServer, serve
@@ -208,3 +209,22 @@ def test_addresses_are_told_apart_as_networks_are_given_out() -> None:
     assert admission.open == 4
     admission.leave("2001:db8::1")
     assert admission.enter("2001:db8::2") is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        test_connections_beyond_the_limit_are_closed_and_come_again_later,
+        test_one_address_cannot_take_all_connections,
+        test_a_trusted_proxy_has_as_many_as_it_likes,
+        test_a_head_that_trickles_on_a_connection_that_was_used,
+        test_a_reader_that_does_not_read,
+    ],
+)
+def test_on_the_loop_of_the_program(body: Callable[[], Coroutine[None, None, None]]) -> None:
+    """The program runs on uvloop, whose own servers accept connections behind our back."""
+    run_loop(body())
+
+
+def test_a_handshake_on_the_loop_of_the_program(tmp_path: Path) -> None:
+    run_loop(test_a_handshake_that_does_not_come(tmp_path))

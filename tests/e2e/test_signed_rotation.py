@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from certs.connections import ConnectionLimits, Connections
+from certs.door import Door
 from certs.pki import Pki, Role
 from certs.tls import ServerTls
 from config.program import load
@@ -159,7 +160,7 @@ class _Server:
         self.told: list[str] = []
         self.connections = Connections(ConnectionLimits(), self.told.append)
         self.lines: list[_Line] = []
-        self._server: asyncio.Server | None = None
+        self._server: Door | None = None
 
     def _line(self) -> _Line:
         self.lines.append(_Line(self.connections))
