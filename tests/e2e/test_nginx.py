@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
-import re
 import shutil
-import socket
 import ssl
-import subprocess
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +18,7 @@ from certs.pki import Pki, Role
 from certs.tls import ServerTls
 from schemas.oadr20b import model as m
 from schemas.oadr20b import wire
+from tests.e2e import front_rig as front
 from tests.e2e.tls_parties import HOST, client, files, make_parties, mark, revoke, wall
 from tests.unit.vtn.rig import ALICE, BOB, MemoryStore, Rig
 from vtn_server.http import HttpServer, serve
@@ -30,14 +26,12 @@ from vtn_server.peers import ProxyPeers
 from vtn_server.settings import VtnSettings
 from vtn_server.state import Provision
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.enable_socket,
-    pytest.mark.skipif(NGINX is None, reason="nginx is not installed (apt-get install nginx)"),
+    pytest.mark.skipif(front.NGINX is None, reason="nginx is not installed (apt-get install nginx)"),
 ]
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "proxy.md"
 PATH = "/OpenADR2/Simple/2.0b/EiRegisterParty"
 AROUND = """
 {user}
@@ -60,41 +54,22 @@ http {{
 
 def configuration(folder: Path, pki: Path, vtn_port: int, port: int) -> str:
     """Return the configuration of the document, with the paths and ports of a test."""
-    found = re.search(r"```nginx\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    site = found.group(1)
     certificates = pki / "issued" / "vtn" / "localhost"
-    for old, new in (
-        ("127.0.0.1:8080", f"{HOST}:{vtn_port}"),
-        ("listen 8443 ssl", f"listen {HOST}:{port} ssl"),
-        ("/etc/feederloop/trust.pem", str(pki / "trust.pem")),
-        ("/etc/feederloop/", f"{certificates}/"),
-    ):
-        assert old in site
-        site = site.replace(old, new)
-    # A worker of root's nginx becomes somebody else, who may not write into the folder of a test.
-    user = f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
-    return AROUND.format(folder=folder, site=site, user=user)
+    site = front.changed(
+        front.block("proxy.md", "nginx"),
+        [
+            ("127.0.0.1:8080", f"{HOST}:{vtn_port}"),
+            ("listen 8443 ssl", f"listen {HOST}:{port} ssl"),
+            ("/etc/feederloop/trust.pem", str(pki / "trust.pem")),
+            ("/etc/feederloop/", f"{certificates}/"),
+        ],
+    )
+    return AROUND.format(folder=folder, site=site, user=front.user_line())
 
 
-@contextmanager
-def nginx(folder: Path, pki: Path, vtn_port: int) -> Iterator[int]:
-    """Run nginx on a socket that it inherits, so that no port is guessed."""
-    assert NGINX is not None
-    with socket.create_server((HOST, 0)) as listening:
-        listening.set_inheritable(True)
-        port = listening.getsockname()[1]
-        file = folder / "nginx.conf"
-        file.write_text(configuration(folder, pki, vtn_port, port), encoding="utf-8")
-        command = [NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)]
-        subprocess.run([*command, "-t", "-q"], check=True)
-        number = listening.fileno()
-        with subprocess.Popen(command, env={"NGINX": f"{number};"}, pass_fds=(number,)) as process:
-            try:
-                yield port
-            finally:
-                process.terminate()
-                process.wait(10)
+def nginx(folder: Path, pki: Path, vtn_port: int) -> AbstractContextManager[int]:
+    """Run nginx before a VTN; the context is its port."""
+    return front.running_nginx(folder, lambda port: configuration(folder, pki, vtn_port, port))
 
 
 class Site:
