@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section
-from config.tariff_settings import TariffChoice
+from config.program import FilePath, Port, ProgramSettings, Section, Wait, WaitOrNone, duration_s
+from config.tariff_settings import MOST_EUR_PER_KWH, TariffChoice
 from config.vtn_settings import Log, is_loopback
 
 __all__ = [
@@ -32,6 +33,18 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[int, Field(gt=0, le=600)]
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as err:
+        raise ValueError(f"no time zone {name}") from err
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_zone)]
+"""A name of the tz database."""
+
+
 class VtnSection(Section):
     """The operator API of the VTN, through which the engine talks to the homes."""
 
@@ -39,12 +52,16 @@ class VtnSection(Section):
     token: SecretStr | None = None
     token_file: FilePath | None = None
     plain_anywhere: bool = False
-    timeout: IsoDuration = "PT10S"
+    timeout: Wait = "PT10S"
+    clock_warn: Wait = "PT2S"
+    clock_refuse: Wait = "PT30S"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.token is None) == (self.token_file is None):
             raise ValueError("either token or token_file is needed")
+        if duration_s(self.clock_warn) > duration_s(self.clock_refuse):
+            raise ValueError("clock_warn must not be longer than clock_refuse")
         parts = urlsplit(self.url)
         if parts.scheme == "http" and not (is_loopback(parts.hostname or "") or self.plain_anywhere):
             raise ValueError(
@@ -77,7 +94,7 @@ class TelemetrySection(Section):
     kind: Literal["csv", "parquet", "mqtt"] = "csv"
     path: FilePath | None = None
     pccs: tuple[Annotated[str, Field(pattern=r"^[^=/]+=[^=]+$")], ...] = ()
-    max_age: IsoDuration = "PT30S"
+    max_age: Wait = "PT30S"
     max_kw: Positive = 500.0
     max_kvar: Positive = 500.0
     v_low_v: NotNegative = 115.0
@@ -125,7 +142,7 @@ class ControlSection(Section):
     law: Literal["secant", "thesis"] = "secant"
     step_s: Seconds = 10
     publish_before_s: Annotated[int, Field(ge=90, le=599)] = 90
-    max_price_eur_per_kwh: Positive = 0.60
+    max_price_eur_per_kwh: Annotated[float, Field(gt=0, le=MOST_EUR_PER_KWH)] = 0.60
     phase_mu_kw2: NotNegative = 0.25
 
 
@@ -139,13 +156,13 @@ class CostSection(Section):
 class TariffSection(TariffChoice):
     """Prices outside the market, by local hour of ``timezone``; its days are those of the bills."""
 
-    timezone: str = "Etc/GMT-1"
+    timezone: TimeZone = "Etc/GMT-1"
 
 
 class RebateSection(Section):
     """What the DSO pays buyers on the local market while much is produced; zero pays none."""
 
-    max_eur_per_kwh: NotNegative = 0.0
+    max_eur_per_kwh: Annotated[float, Field(ge=0, le=MOST_EUR_PER_KWH)] = 0.0
     production: tuple[NotNegative, ...] = ()
 
     @model_validator(mode="after")
@@ -160,8 +177,8 @@ class RebateSection(Section):
 class SettlementSection(Section):
     """When hours are settled, and what keeping to a commitment brings."""
 
-    after: IsoDuration = "PT15M"
-    late_readings: IsoDuration = "P2D"
+    after: WaitOrNone = "PT15M"
+    late_readings: WaitOrNone = "P2D"
     start: AwareDatetime | None = None
     reward_percent: NotNegative = 5.0
     rebate: RebateSection = RebateSection()

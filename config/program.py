@@ -38,6 +38,9 @@ __all__ = [
     "Section",
     "SettingsError",
     "StoreUrl",
+    "Wait",
+    "WaitOrNone",
+    "duration_s",
     "effective",
     "load",
     "without_password",
@@ -46,9 +49,14 @@ __all__ = [
 S = TypeVar("S", bound="ProgramSettings")
 
 _ISO: Final = re.compile(
-    r"P(?!$)(?:\d{1,6}Y)?(?:\d{1,6}M)?(?:\d{1,6}D)?(?:T(?!$)(?:\d{1,6}H)?(?:\d{1,6}M)?(?:\d{1,9}S)?)?",
+    r"P(?!$)(?:(\d{1,6})Y)?(?:(\d{1,6})M)?(?:(\d{1,6})D)?"
+    r"(?:T(?!$)(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9})S)?)?",
     re.ASCII,
 )
+_PART_S: Final = (365 * 86_400, 30 * 86_400, 86_400, 3600, 60, 1)
+"""A year, a month and so on; what is kept for years need not be kept to the day."""
+_LONGEST_YEARS: Final = 1000
+"""Longer than that, an instant before it is none of the calendar."""
 _SQLITE: Final = "sqlite:///"
 _PASSWORD: Final = re.compile(r"(://[^:/@]*):.*@")
 
@@ -64,14 +72,48 @@ class Anchored:
         return text if "://" in text else str(folder / text)
 
 
-def _iso(text: str) -> str:
-    if _ISO.fullmatch(text) is None:
+def _parts(text: str) -> tuple[int, ...]:
+    """Return years, months, days, hours, minutes and seconds."""
+    found = _ISO.fullmatch(text)
+    if found is None:
         raise ValueError("not an ISO 8601 duration such as PT10S, PT1H or P30D")
+    return tuple(int(part or 0) for part in found.groups())
+
+
+def duration_s(text: str) -> int:
+    """Return the length of a duration of the settings in seconds, a year as 365 days and a month as 30.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    return sum(count * each_s for count, each_s in zip(_parts(text), _PART_S, strict=True))
+
+
+def _iso(text: str) -> str:
+    if duration_s(text) > _LONGEST_YEARS * _PART_S[0]:
+        raise ValueError(f"longer than {_LONGEST_YEARS} years")
+    return text
+
+
+def _fixed(text: str) -> str:
+    years, months, *_ = _parts(text)
+    if years or months:
+        raise ValueError(f"{text}: years and months differ in length; days, hours, minutes, seconds only")
+    return text
+
+
+def _some(text: str) -> str:
+    if not duration_s(text):
+        raise ValueError("must be longer than zero")
     return text
 
 
 IsoDuration = Annotated[str, AfterValidator(_iso)]
-"""A duration as text; whole numbers, not negative."""
+"""A duration as text; whole numbers, not negative, at most a thousand years."""
+WaitOrNone = Annotated[IsoDuration, AfterValidator(_fixed)]
+"""One of a fixed length, without years and months; also zero."""
+Wait = Annotated[WaitOrNone, AfterValidator(_some)]
+"""One of a fixed length, longer than zero."""
 FilePath = Annotated[Path, Anchored()]
 StoreUrl = Annotated[str, Field(min_length=1), Anchored()]
 Port = Annotated[int, Field(ge=0, le=65535)]

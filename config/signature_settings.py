@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from config.program import FilePath, IsoDuration, Section
+from config.program import FilePath, Section, Wait
 
 __all__ = ["Signature"]
 
@@ -21,7 +21,7 @@ class Signature(Section):
     policy: Literal["off", "optional", "required"] = "off"
     certificate: FilePath | None = None
     key: FilePath | None = None
-    window: IsoDuration = "PT300S"
+    window: Wait = "PT300S"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -6,18 +6,20 @@ kind follows from what is given; here it is named, because each value has a defa
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from config.program import Section
 from config.settings import Tariff
 
-__all__ = ["TariffChoice"]
+__all__ = ["MOST_EUR_PER_KWH", "TariffChoice"]
 
-Price = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST_EUR_PER_KWH: Final = 10_000.0
+"""As high as a price of the market may be; what is beyond is a slip of the pen."""
+Price = Annotated[float, Field(ge=-MOST_EUR_PER_KWH, le=MOST_EUR_PER_KWH)]
+Positive = Annotated[float, Field(gt=0, le=MOST_EUR_PER_KWH)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST_EUR_PER_KWH)]
 Hour = Annotated[int, Field(ge=0, le=24)]
 
 
@@ -38,6 +40,8 @@ class TariffChoice(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.kind == "time_of_use" and self.peak_from_hour == self.peak_to_hour:
+            raise ValueError("a peak of no hour: peak_to_hour must lie after peak_from_hour, or kind is flat")
         if self.kind == "dynamic" and len(self.hourly) != 24:
             raise ValueError(f"a dynamic tariff needs hourly: 24 prices, not {len(self.hourly)}")
         try:

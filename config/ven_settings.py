@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section
+from config.program import FilePath, Port, ProgramSettings, Section, Wait
 from config.settings import Preferences
 from config.signature_settings import Signature
 from config.tariff_settings import TariffChoice
@@ -72,8 +72,8 @@ class DeviceSettings(Section):
     switch: bool = False
     battery_kwh: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     battery_kw: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    stale_after: IsoDuration = "PT60S"
-    repeat: IsoDuration = "PT30S"
+    stale_after: Wait = "PT60S"
+    repeat: Wait = "PT30S"
     topics: Topics = Topics()
 
     @model_validator(mode="after")
@@ -86,10 +86,10 @@ class DeviceSettings(Section):
 class Polling(Section):
     """How a pull VEN polls; never faster than its VTN asks."""
 
-    idle: IsoDuration = "PT60S"
-    fast: IsoDuration = "PT10S"
+    idle: Wait = "PT60S"
+    fast: Wait = "PT10S"
     jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    retry: IsoDuration = "PT60S"
+    retry: Wait = "PT60S"
 
 
 class Listener(Section):
@@ -122,7 +122,7 @@ class VenProgramSettings(ProgramSettings):
     market_contexts: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     state: FilePath | None = None
-    timeout: IsoDuration = "PT10S"
+    timeout: Wait = "PT10S"
     check_rules: bool = False
     tls: VenTls = VenTls()
     signature: Signature = Signature()

@@ -8,7 +8,16 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from config.program import FilePath, IsoDuration, Port, ProgramSettings, Section, StoreUrl
+from config.program import (
+    FilePath,
+    IsoDuration,
+    Port,
+    ProgramSettings,
+    Section,
+    StoreUrl,
+    Wait,
+    WaitOrNone,
+)
 from config.signature_settings import Signature
 from config.tls_settings import Tls
 
@@ -69,8 +78,8 @@ class Limits(Section):
     """What a peer may ask for, and how often the VTN tries."""
 
     max_bytes: Annotated[int, Field(ge=10_000, le=100_000_000)] = 1_000_000
-    read_timeout: IsoDuration = "PT10S"
-    resend_after: IsoDuration = "PT30S"
+    read_timeout: Wait = "PT10S"
+    resend_after: Wait = "PT30S"
     max_deliveries: Annotated[int, Field(ge=1)] = 5
     max_push_deliveries: Annotated[int, Field(ge=1)] = 12
     max_requests: Annotated[int, Field(ge=1)] = 1000
@@ -81,12 +90,12 @@ class Limits(Section):
     push_exchanges: Annotated[int, Field(ge=2)] = 128
     push_slow_exchanges: Annotated[int, Field(ge=0)] = 1000
     push_kept: Annotated[int, Field(ge=0)] = 2000
-    push_keep_alive: IsoDuration = "PT70S"
+    push_keep_alive: WaitOrNone = "PT70S"
     connections_per_address: Annotated[int, Field(ge=1)] = 200
-    handshake_timeout: IsoDuration = "PT10S"
-    head_timeout: IsoDuration = "PT10S"
-    write_timeout: IsoDuration = "PT30S"
-    idle_timeout: IsoDuration = "PT75S"
+    handshake_timeout: Wait = "PT10S"
+    head_timeout: Wait = "PT10S"
+    write_timeout: Wait = "PT30S"
+    idle_timeout: Wait = "PT75S"
     validate_outgoing: bool = False
     check_rules: bool = False
     accept_bare_root: bool = False
@@ -98,7 +107,7 @@ class Retention(Section):
 
     readings: IsoDuration | None = None
     events: IsoDuration | None = None
-    every: IsoDuration = "P1D"
+    every: Wait = "P1D"
 
 
 class OperatorApi(Section):
@@ -141,7 +150,7 @@ class VtnProgramSettings(ProgramSettings):
     vens: FilePath | None = None
     open_enrolment: bool = False
     push: bool = True
-    poll_period: IsoDuration = "PT10S"
+    poll_period: Wait = "PT10S"
     market_base: Annotated[str, Field(min_length=1)] = "http://feederloop.example"
     market_contexts: tuple[str, ...] = ()
     ask_reports: Literal["none", "loop"] = "none"

@@ -39,6 +39,7 @@ class EngineParts:
         guard: What becomes of an expected error; None: it ends the run.
         resumes: Whether to take up what an engine before this one has begun.
         day_ahead: The homes in the day-ahead market; None where there is none.
+        lacks_hour: See :class:`dso_engine.hourly.HourlyMarket`.
         lacks_block: See :class:`dso_engine.day_ahead.DayAheadMarket`.
         priced: Whether there is a real-time price; without it market and phases remain.
     """
@@ -60,6 +61,7 @@ class EngineParts:
     guard: Guard | None = None
     resumes: bool = False
     day_ahead: DayAheadExchange | None = None
+    lacks_hour: Callable[[datetime], bool] | None = None
     lacks_block: Callable[[datetime], bool] | None = None
     priced: bool = True
 
@@ -67,7 +69,9 @@ class EngineParts:
 def assemble_engine(parts: EngineParts) -> Engine:
     """Return the engine; nothing of it runs yet."""
     exchange, book, recorder = parts.exchange, parts.book, parts.recorder
-    market = HourlyMarket(exchange=exchange, book=book, recorder=recorder, tariff=parts.tariff)
+    market = HourlyMarket(
+        exchange=exchange, book=book, recorder=recorder, tariff=parts.tariff, lacks=parts.lacks_hour
+    )
     nowcast = Nowcast(exchange=exchange, book=book, customers=parts.customers)
     phases = PhasePlanner(
         network=parts.network,

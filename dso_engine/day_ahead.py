@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -40,6 +41,15 @@ __all__ = ["DAY_AHEAD", "DayAheadMarket"]
 
 _LOG: Final = logging.getLogger(__name__)
 DAY_AHEAD: Final = MarketCalendar(day_ahead=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cleared:
+    """The auctions of a day, what everybody in them is to be told, and how many trades there are."""
+
+    records: tuple[DayAheadRecord, ...]
+    results: tuple[DayResult, ...]
+    trades: int
 
 
 class DayAheadMarket:
@@ -86,24 +96,14 @@ class DayAheadMarket:
         Raises:
             ExchangeFailed: if the homes' server is out of reach. Nothing is kept or on record then.
         """
-        orders = await self._exchange.day_ahead_orders(midnight)
-        products = day_ahead_products(midnight, self._calendar)
-        records = tuple(_auction(each, orders) for each in products)
-        trades = [_trades(product, record) for product, record in zip(products, records, strict=True)]
-        results = self._results(records, trades)
         told = await self._exchange.day_ahead_results(midnight)
-        if not told:
-            await self._exchange.publish_day_ahead(midnight, results)
-        elif {each.home: each for each in told} != {each.home: each for each in results}:
-            # Somebody opted out, or was removed, since a first try that did arrive: that one counts.
-            _LOG.warning("day-ahead %s: what the homes were told stands, without a record", midnight)
-            self._book.keep_day_ahead(midnight, told)
+        if told:  # a try whose answer was lost
+            await self._confirm(midnight, told)
             return
-        self._book.keep_day_ahead(midnight, results)
-        self._say(midnight, records, sum(map(len, trades)))
-        for record in records:
-            if self._lacks is None or self._lacks(record.slot):
-                self._recorder.record(record)
+        cleared = self._clear(midnight, await self._exchange.day_ahead_orders(midnight))
+        await self._exchange.publish_day_ahead(midnight, cleared.results)
+        self._book.keep_day_ahead(midnight, cleared.results)
+        self._record(midnight, cleared)
 
     async def take_up(self, midnight: datetime, now: datetime) -> None:
         """Take what the homes were told of a day whose gate is closed, or make up for what was not done.
@@ -112,10 +112,35 @@ class DayAheadMarket:
             ExchangeFailed: if the homes' server is out of reach.
         """
         told = await self._exchange.day_ahead_results(midnight)
-        if told:
+        if not told:
+            if now < self.final(midnight):
+                await self.auction(midnight)
+        elif self._lacks_any(midnight):
+            await self._confirm(midnight, told)
+        else:
             self._book.keep_day_ahead(midnight, told)
-        if self._lacks_any(midnight) if told else now < self.final(midnight):
-            await self.auction(midnight)
+
+    async def _confirm(self, midnight: datetime, told: Sequence[DayResult]) -> None:
+        """Keep what the homes were told; if their orders lead to it, the auctions go on record."""
+        self._book.keep_day_ahead(midnight, told)
+        homes = frozenset(each.home for each in told)
+        again = self._clear(midnight, await self._exchange.day_ahead_orders(midnight, of=homes))
+        if {each.home: each for each in told} == {each.home: each for each in again.results}:
+            self._record(midnight, again)
+        else:
+            _LOG.warning("day-ahead %s: what the homes were told stands, without a record", midnight)
+
+    def _clear(self, midnight: datetime, orders: Sequence[BlockOrder]) -> _Cleared:
+        products = day_ahead_products(midnight, self._calendar)
+        records = tuple(_auction(each, orders) for each in products)
+        trades = [_trades(product, record) for product, record in zip(products, records, strict=True)]
+        return _Cleared(records=records, results=self._results(records, trades), trades=sum(map(len, trades)))
+
+    def _record(self, midnight: datetime, cleared: _Cleared) -> None:
+        self._say(midnight, cleared.records, cleared.trades)
+        for record in cleared.records:
+            if self._lacks is None or self._lacks(record.slot):
+                self._recorder.record(record)
 
     def _lacks_any(self, midnight: datetime) -> bool:
         products = day_ahead_products(midnight, self._calendar)

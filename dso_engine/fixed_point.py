@@ -68,21 +68,8 @@ class LinearFlow:
         Args:
             move_kw: More import than in the state, (batch, home).
         """
-        return self._state(*(np.tensordot(move_kw, part, axes=1) for part in self._parts()))
-
-    def moved_alone(self, home: int, move_kw: FloatArray) -> BatchState:
-        """The states after moves of one home.
-
-        Args:
-            home: Row of the home in `Network.homes`.
-            move_kw: More import than in the state, (batch,).
-        """
-        return self._state(*(np.multiply.outer(move_kw, part[home]) for part in self._parts()))
-
-    def _parts(self) -> tuple[ComplexArray, ComplexArray, ComplexArray]:
-        return self.per_kw.v, self.per_kw.i, self.per_kw.i_transformer
-
-    def _state(self, dv: ComplexArray, di: ComplexArray, dt: ComplexArray) -> BatchState:
+        parts = (self.per_kw.v, self.per_kw.i, self.per_kw.i_transformer)
+        dv, di, dt = (np.tensordot(move_kw, part, axes=1) for part in parts)
         moved = Phasors(v=self.at.v + dv, i=self.at.i + di, i_transformer=self.at.i_transformer + dt)
         return batch_state(self.network, moved)
 

@@ -30,15 +30,18 @@ from dso_engine.gateway_messages import (
 )
 from dso_engine.hourly import PHASES
 from dso_engine.market import MAX_PRICE_MILLICENT, MAX_VOLUME_WH, Order, Side, sequence_number
+from dso_engine.metering import EnergyReading, MeterOutcome, SlotEnergy, slot_energy
 from dso_engine.model import SLOT, Commitment, HomeId, Pcc, Phase
 from dso_engine.ports import Clock, Delivery, HourResult, OpenPrice, SlotOrder
-from dso_engine.resettlement import LateReading
+from dso_engine.resettlement import LateReading, MeterFault
 from schemas.oadr20b.enums import OptType
 from vtn_server.operator import EventDraft
 from vtn_server.state import VenId
 
 __all__ = ["OpenAdrGateway"]
 
+ENERGY: Final = "energy"
+"""The rID of the energy that is settled, where a meter says more than one thing."""
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 
@@ -80,19 +83,24 @@ class OpenAdrGateway:
 
     # --- market --------------------------------------------------------------------------------------------
 
-    async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
+    async def orders(self, hour: datetime, of: frozenset[HomeId] | None = None) -> tuple[SlotOrder, ...]:
         """See :class:`HomeExchange`; a slot without volume, or with one nobody can mean, is no order.
 
+        Nor is the energy of an interval that is no slot: nobody said how much of it is for which slot.
         Neither is that of a VEN the VTN does not know any more: it could not be told of its trade.
         """
         readings = await self._readings("offer", hour, hour + _HOUR)
-        volumes = {(r.ven_id, r.start): round(r.value or 0.0) for r in readings if r.r_id == "volume"}
+        volumes = {
+            (r.ven_id, r.start): round(r.value or 0.0)
+            for r in readings
+            if r.r_id == "volume" and r.lasts(SLOT)
+        }
         prices = {(r.ven_id, r.start): r.value for r in readings if r.r_id == "limit-price"}
-        absent, known = await self.absent(hour), await self._desk.known()
+        heard = (await self.reachable()) - await self.absent(hour) if of is None else of
         orders: list[SlotOrder] = []
         for (ven, slot), volume in sorted(volumes.items()):
             price, home = prices.get((ven, slot)), self._homes.get(ven)
-            if price is None or home is None or home in absent or ven not in known:
+            if price is None or home is None or home not in heard:
                 continue
             if not 1 <= abs(volume) <= MAX_VOLUME_WH or abs(to_millicent(price)) > MAX_PRICE_MILLICENT:
                 continue
@@ -106,15 +114,14 @@ class OpenAdrGateway:
             orders.append(SlotOrder(slot=slot, order=order))
         return tuple(orders)
 
+    async def reachable(self) -> frozenset[HomeId]:
+        """See :class:`HomeExchange`."""
+        return frozenset(self._homes[ven] for ven in await self._desk.known() if ven in self._homes)
+
     async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
         """See :class:`HomeExchange`."""
-        await self._publish(
-            [
-                result_event(hour, self._vens[r.home], r, self._contexts)
-                for r in results
-                if r.home in self._vens
-            ]
-        )
+        drafts = [result_event(hour, self._vens[r.home], r, self._contexts) for r in results]
+        await publish_once(self._desk, drafts, self._clock.now(), whole=True)
 
     async def results(self, hour: datetime) -> tuple[HourResult, ...]:
         """See :class:`HomeExchange`."""
@@ -144,7 +151,7 @@ class OpenAdrGateway:
         table: dict[tuple[HomeId, datetime], dict[str, float]] = {}
         for reading in readings:
             home = self._homes.get(reading.ven_id)
-            if home is not None and reading.value is not None:
+            if home is not None and reading.value is not None and reading.lasts(SLOT):
                 table.setdefault((home, reading.start), {})[reading.r_id] = reading.value
         return tuple(
             Commitment(
@@ -206,19 +213,46 @@ class OpenAdrGateway:
 
     async def metered_wh(self, slot: datetime) -> Mapping[HomeId, int]:
         """See :class:`HomeExchange`."""
-        return {
-            self._homes[r.ven_id]: round(r.value)
-            for r in await self._readings("meter-energy", slot, slot + SLOT)
-            if r.ven_id in self._homes and r.value is not None
-        }
+        return {each.home: each.metered_wh for each in await self.arrivals(slot, slot + SLOT)}
 
     async def arrivals(self, start: datetime, end: datetime) -> tuple[LateReading, ...]:
         """See :class:`dso_engine.accounts.LateSource`."""
+        found = await self._energies(start, start, end)
         return tuple(
-            LateReading(home=self._homes[r.ven_id], slot=r.start, metered_wh=round(r.value), at=r.received_at)
-            for r in await self._readings("meter-energy", start, end)
-            if r.ven_id in self._homes and r.value is not None
+            LateReading(home=home, slot=slot, metered_wh=energy.wh, at=energy.at)
+            for slot, home, energy in found
+            if energy.at is not None
         )
+
+    async def meter_faults(self, start: datetime, end: datetime) -> tuple[MeterFault, ...]:
+        """See :class:`dso_engine.settling.HourSource`; a reading may have begun an hour before."""
+        found = await self._energies(start - _HOUR, start, end)
+        return tuple(
+            MeterFault(home=home, slot=slot, outcome=energy.outcome)
+            for slot, home, energy in found
+            if energy.outcome not in (MeterOutcome.METERED, MeterOutcome.MISSING)
+        )
+
+    async def _energies(
+        self, since: datetime, start: datetime, end: datetime
+    ) -> list[tuple[datetime, HomeId, SlotEnergy]]:
+        """Return what each home's meter says of the slots in [start, end), by slot and home.
+
+        Args:
+            since: First start of a reading that is looked at.
+            start: First slot.
+            end: Last instant, excluded.
+        """
+        meters: dict[HomeId, dict[str, list[EnergyReading]]] = {}
+        for said in await self._readings("meter-energy", since, end):
+            home = self._homes.get(said.ven_id)
+            if home is not None and said.value is not None:
+                reading = EnergyReading(start=said.start, end=said.end, wh=said.value, at=said.received_at)
+                meters.setdefault(home, {}).setdefault(said.r_id, []).append(reading)
+        # A meter that says one thing only says it by whatever name.
+        of = {h: next(iter(m.values())) if len(m) == 1 else m.get(ENERGY, []) for h, m in meters.items()}
+        slots = [start + k * SLOT for k in range(-(-(end - start) // SLOT))]
+        return [(slot, home, slot_energy(slot, of[home])) for slot in slots for home in sorted(of)]
 
     # --- real-time price -----------------------------------------------------------------------------------
 

@@ -57,21 +57,28 @@ class DayAheadGateway:
         self._seed = seed
         self._clock = clock
 
-    async def day_ahead_orders(self, midnight: datetime) -> tuple[BlockOrder, ...]:
+    async def day_ahead_orders(
+        self, midnight: datetime, of: frozenset[HomeId] | None = None
+    ) -> tuple[BlockOrder, ...]:
         """See :class:`DayAheadExchange`.
 
-        A block with volume 0, without a limit price, or in which its home is absent, is no order.
+        A block with volume 0 or of another length than an hour, without a limit price, or in which its home
+        is absent, is no order.
         """
         readings = await self._desk.readings("day-ahead-offer", midnight, midnight + _HOURS * _HOUR)
         numbers = [r for r in readings if r.value is not None and isfinite(r.value)]
         prices = {(r.ven_id, r.start): r for r in numbers if r.r_id == "block-limit-price"}
-        volumes = [r for r in numbers if r.r_id == "block-volume" and r.value]
-        known = await self._desk.known()
-        away = {hour: await self._desk.opted_out(hour) for hour in sorted({r.start for r in volumes})}
+        volumes = [r for r in numbers if r.r_id == "block-volume" and r.value and r.lasts(_HOUR)]
+        heard: dict[datetime, frozenset[HomeId]] = {}
+        if of is None:
+            known = await self._desk.known()
+            for hour in sorted({r.start for r in volumes}):
+                there = known - await self._desk.opted_out(hour)
+                heard[hour] = frozenset(self._homes[ven] for ven in there if ven in self._homes)
         orders: list[BlockOrder] = []
         for said in sorted(volumes, key=lambda r: (r.start, r.ven_id)):
             home, price = self._homes.get(said.ven_id), prices.get((said.ven_id, said.start))
-            if home is None or price is None or said.ven_id not in known or said.ven_id in away[said.start]:
+            if home is None or price is None or home not in (heard[said.start] if of is None else of):
                 continue
             orders.append(BlockOrder(hour=said.start, arrival=self._arrival(home, said, price)))
         return tuple(orders)
@@ -91,12 +98,8 @@ class DayAheadGateway:
 
     async def publish_day_ahead(self, midnight: datetime, results: Sequence[DayResult]) -> None:
         """See :class:`DayAheadExchange`."""
-        drafts = [
-            day_event(midnight, self._vens[each.home], each, self._contexts)
-            for each in results
-            if each.home in self._vens
-        ]
-        await publish_once(self._desk, drafts, self._clock.now())
+        drafts = [day_event(midnight, self._vens[each.home], each, self._contexts) for each in results]
+        await publish_once(self._desk, drafts, self._clock.now(), whole=True)
 
     async def day_ahead_results(self, midnight: datetime) -> tuple[DayResult, ...]:
         """See :class:`DayAheadExchange`."""

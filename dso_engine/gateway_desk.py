@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
+from dso_engine.errors import ExchangeFailed
+from schemas.oadr20b.errors import InvalidValue
 from schemas.oadr20b.model import EventSignal
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server.operator import EventDraft, EventOpt, EventRecord, Fetched, Operator, Reading
 from vtn_server.state import VenId
 
-__all__ = ["Change", "Desk", "EventState", "LocalDesk", "Said", "publish_once"]
+__all__ = ["Change", "Desk", "EventState", "LocalDesk", "Said", "end_of", "publish_once"]
 
 Change: TypeAlias = tuple[str, tuple[EventSignal, ...]]
 """An eventID and its new signals."""
@@ -45,11 +47,17 @@ class Said:
     ven_id: VenId
     r_id: str
     start: datetime
+    end: datetime | None
+    """When its interval ends; None where it has no length, or one beyond the calendar."""
     value: float | None
     set_point: float | None
     """Of a status: the set point its load control is at."""
     received_at: datetime
     """When the VTN took it; of a value that was sent again, the last time."""
+
+    def lasts(self, length: timedelta) -> bool:
+        """Return whether its interval has a length, or does not say which: then it is the one asked for."""
+        return self.end is None or self.end - self.start == length
 
 
 class Desk(Protocol):
@@ -133,15 +141,39 @@ class LocalDesk:
         return frozenset(self._operator().schedules(at))
 
 
-async def publish_once(desk: Desk, drafts: Sequence[EventDraft], now: datetime) -> None:
+def end_of(start: datetime, duration: Duration | None) -> datetime | None:
+    """Return when the interval of a reading ends; see :class:`Said`."""
+    if duration is None or duration.is_zero:
+        return None
+    try:
+        return duration.after(start)
+    except InvalidValue:
+        return None
+
+
+async def publish_once(
+    desk: Desk, drafts: Sequence[EventDraft], now: datetime, *, whole: bool = False
+) -> None:
     """Publish what is not there yet and not over, to VENs the VTN knows.
 
     What was asked for before an engine or a VTN went down may have happened: so it may be asked again.
+
+    Args:
+        desk: The VTN.
+        drafts: The events.
+        now: The present instant.
+        whole: Whether nobody is to hear anything if somebody cannot be told.
+
+    Raises:
+        ExchangeFailed: if somebody cannot be told, and all of them must be.
     """
     if not drafts:
         return
     there = await desk.events([draft.event_id for draft in drafts])
     known = await desk.known()
+    gone = {ven for draft in drafts if draft.event_id not in there for ven in draft.audience} - known
+    if whole and gone:
+        raise ExchangeFailed(f"nothing published: the VTN does not know {', '.join(sorted(gone))}")
     wanted = [
         replace(draft, audience=tuple(ven for ven in draft.audience if ven in known))
         for draft in drafts
@@ -180,6 +212,7 @@ def _said(reading: Reading) -> Said:
         ven_id=reading.ven_id,
         r_id=reading.r_id,
         start=reading.start,
+        end=end_of(reading.start, reading.duration),
         value=reading.value,
         set_point=None if point is None else point.current,
         received_at=reading.received_at,

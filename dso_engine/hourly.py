@@ -4,7 +4,7 @@ For the delivery hour that starts at h (all times relative to it, signals.md)::
 
     h - 80 min   homes send their offers
     h - 75       the gate closes; the six auctions clear
-    h - 70       each home that made an offer gets its result
+    h - 70       each home that made an offer gets its result; the auctions go on record
     h - 60       answers are due (silence until h refuses)
     h - 55       homes send their commitments
     h - 50       phases for the hour are commanded
@@ -15,7 +15,8 @@ Results and commitments stay here for the accounts and for control.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -29,6 +30,7 @@ from dso_engine.records import MarketRecord
 
 __all__ = ["GATE", "DayAheadTrade", "HourBook", "HourlyMarket", "TariffMillicent", "hour_slots"]
 
+_LOG: Final = logging.getLogger(__name__)
 OFFER: Final = timedelta(minutes=80)
 GATE: Final = timedelta(minutes=75)
 RESULT: Final = timedelta(minutes=70)
@@ -110,14 +112,32 @@ class HourBook:
         return self._by_slot.get(slot, {}).get(home)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cleared:
+    """The six auctions of an hour and what everybody in them is to be told."""
+
+    hour: datetime
+    offers: tuple[SlotOrder, ...]
+    records: tuple[MarketRecord, ...]
+    results: tuple[HourResult, ...]
+
+
 class HourlyMarket:
     """Clears the six auctions of an hour and publishes their results.
+
+    The homes' server holds the only copy of what was traded. What is cleared counts for nothing before it is
+    there: only then it is kept and goes on record. A home that cannot be told any more when the results go
+    out, because its VEN was removed, takes no part: the auctions are cleared without it, and nobody has heard
+    of them yet. An engine that was killed in between, or got no answer, takes what the homes were told and
+    repeats the auctions from their orders; what leads to the same goes on record.
 
     Args:
         exchange: The homes.
         book: Where results are kept.
         recorder: Takes a record of every auction.
         tariff: Prices outside the market by slot, for homes that traded nothing.
+        lacks: Whether there is no record yet of the hour that starts at an instant; by default there never
+            is, and none is made for an hour whose results were taken up.
     """
 
     def __init__(
@@ -127,35 +147,81 @@ class HourlyMarket:
         book: HourBook,
         recorder: Recorder,
         tariff: Mapping[datetime, TariffMillicent],
+        lacks: Callable[[datetime], bool] | None = None,
     ) -> None:
         self._exchange = exchange
         self._book = book
         self._recorder = recorder
         self._tariff = tariff
+        self._lacks = lacks
+        self._cleared: _Cleared | None = None
+        """What waits to be published."""
 
     async def clear(self, hour: datetime) -> None:
-        """Close the gate and clear; results are kept and wait for :meth:`publish`."""
-        offers = await self._exchange.orders(hour)
+        """Close the gate and clear; the outcome waits for :meth:`publish`."""
+        self._cleared = self._auctions(hour, await self._exchange.orders(hour))
+
+    async def publish(self, hour: datetime) -> None:
+        """Send every home that made an offer its result; may be called again after an error.
+
+        Raises:
+            ExchangeFailed: if the homes' server is out of reach. Nothing is kept or on record then.
+        """
+        told = await self._exchange.results(hour)
+        if told:  # a try whose answer was lost
+            await self.take_up(hour, told)
+            return
+        if self._lacks is not None and not self._lacks(hour):
+            return  # on record and yet nobody was told: there was no order
+        if self._cleared is None or self._cleared.hour != hour:
+            await self.clear(hour)
+        cleared = self._cleared
+        assert cleared is not None  # just now
+        reachable = await self._exchange.reachable()
+        if gone := sorted({each.order.home for each in cleared.offers} - reachable):
+            _LOG.warning("market %s: cleared without %s, gone since the gate", hour, ", ".join(gone))
+            cleared = self._auctions(hour, [o for o in cleared.offers if o.order.home in reachable])
+        await self._exchange.publish_results(hour, cleared.results)
+        self._book.keep_results(hour, cleared.results)
+        self._record(cleared)
+
+    async def take_up(self, hour: datetime, told: Sequence[HourResult]) -> None:
+        """Take what the homes were told of an hour, and put its auctions on record if they are not.
+
+        Raises:
+            ExchangeFailed: if the homes' server is out of reach.
+        """
+        self._book.keep_results(hour, told)
+        waiting = self._cleared is not None and self._cleared.hour == hour
+        if not (waiting if self._lacks is None else self._lacks(hour)):
+            return
+        homes = frozenset(each.home for each in told)
+        again = self._auctions(hour, await self._exchange.orders(hour, of=homes))
+        if {each.home: each for each in told} == {each.home: each for each in again.results}:
+            self._record(again)
+        else:
+            _LOG.warning("market %s: what the homes were told stands, without a record", hour)
+
+    async def hear_commitments(self, hour: datetime) -> None:
+        """Take the commitments that have come in."""
+        self._book.keep_commitments(await self._exchange.commitments(hour))
+
+    def _auctions(self, hour: datetime, offers: Sequence[SlotOrder]) -> _Cleared:
         orders: list[SlotOrder] = []
-        clearings: list[Clearing] = []
+        records: list[MarketRecord] = []
         for slot in hour_slots(hour):
             # The server in front keeps the gate; what is left to enforce is one good order per home (R0).
             intake = admit([Arrival(order=each.order) for each in offers if each.slot == slot], hour - GATE)
             book = intake.orders
             orders += [SlotOrder(slot=slot, order=order) for order in book]
-            clearings.append(clear(book))
-            self._recorder.record(
-                MarketRecord(slot=slot, book=book, refused=intake.refused, clearing=clearings[-1])
-            )
-        self._book.keep_results(hour, self._results(hour, orders, clearings))
+            records.append(MarketRecord(slot=slot, book=book, refused=intake.refused, clearing=clear(book)))
+        results = self._results(hour, orders, [each.clearing for each in records])
+        return _Cleared(hour=hour, offers=tuple(offers), records=tuple(records), results=results)
 
-    async def publish(self, hour: datetime) -> None:
-        """Send every home that made an offer its result."""
-        await self._exchange.publish_results(hour, self._book.results(hour))
-
-    async def hear_commitments(self, hour: datetime) -> None:
-        """Take the commitments that have come in."""
-        self._book.keep_commitments(await self._exchange.commitments(hour))
+    def _record(self, cleared: _Cleared) -> None:
+        self._cleared = None
+        for record in cleared.records:
+            self._recorder.record(record)
 
     def _results(
         self, hour: datetime, orders: Sequence[SlotOrder], clearings: Sequence[Clearing]

@@ -138,12 +138,25 @@ class HomeExchange(Protocol):
     refuses; what was asked may then have happened or not, and may be asked again.
     """
 
-    async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
-        """Return all orders that are in for the delivery hour."""
+    async def orders(self, hour: datetime, of: frozenset[HomeId] | None = None) -> tuple[SlotOrder, ...]:
+        """Return all orders that are in for the delivery hour, of homes that are there and can be told.
+
+        Args:
+            hour: Start of the hour.
+            of: Instead those of these homes, whatever has become of them since.
+        """
+        ...
+
+    async def reachable(self) -> frozenset[HomeId]:
+        """Return the homes that can be told anything."""
         ...
 
     async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
-        """Tell every home that made an offer what came of it; a home that was told already hears nothing."""
+        """Tell every home that made an offer what came of it, all or none.
+
+        A home that was told already hears nothing. If one cannot be told any more, nobody is, for the volumes
+        of the others would not balance.
+        """
         ...
 
     async def results(self, hour: datetime) -> tuple[HourResult, ...]:
@@ -209,12 +222,19 @@ class HomeExchange(Protocol):
 class DayAheadExchange(Protocol):
     """The homes in the day-ahead market; errors are those of :class:`HomeExchange`."""
 
-    async def day_ahead_orders(self, midnight: datetime) -> tuple[BlockOrder, ...]:
-        """Return all orders that came in for the delivery day, good or not, of homes that can be told."""
+    async def day_ahead_orders(
+        self, midnight: datetime, of: frozenset[HomeId] | None = None
+    ) -> tuple[BlockOrder, ...]:
+        """Return all orders that came in for the delivery day, good or not, of homes that can be told.
+
+        Args:
+            midnight: Start of the day.
+            of: Instead those of these homes, whatever has become of them since.
+        """
         ...
 
     async def publish_day_ahead(self, midnight: datetime, results: Sequence[DayResult]) -> None:
-        """Tell every home that made an offer what it holds; a home that was told already hears nothing."""
+        """Tell every home that made an offer what it holds; as :meth:`HomeExchange.publish_results`."""
         ...
 
     async def day_ahead_results(self, midnight: datetime) -> tuple[DayResult, ...]:

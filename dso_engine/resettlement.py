@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from dso_engine.metering import MeterOutcome
 from dso_engine.model import SLOT, HomeId
 from dso_engine.settlement import settle_day
 from dso_engine.settlement_model import DayAccounts, ReadingSource, RewardTerms, SlotInput, SlotStatement
@@ -24,6 +25,7 @@ __all__ = [
     "CorrectionNote",
     "LateOutcome",
     "LateReading",
+    "MeterFault",
     "Resettlement",
     "settle_again",
 ]
@@ -53,6 +55,15 @@ class LateReading:
     metered_wh: int
     at: datetime
     """When it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterFault:
+    """Readings came, and yet the slot is not metered."""
+
+    home: HomeId
+    slot: datetime
+    outcome: MeterOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

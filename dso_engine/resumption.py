@@ -3,7 +3,6 @@
 Learned: results and commitments of the hours under way, what was traded the day before, commanded phases,
 prices of the running and the coming slot. Not there to be learned, and lost with the engine before:
 
-* the orders and critical pair of auctions that are cleared (their results are there);
 * how many calm slots there were: a price that is there counts as armed, so it is released later, not sooner;
 * the search of a running price: a price that is not zero stays as it is to the end of the slot.
 """
@@ -70,7 +69,7 @@ class Resumption:
     async def _results(self, hour: datetime, now: datetime) -> None:
         results = await self.exchange.results(hour)
         if results:
-            self.book.keep_results(hour, results)
+            await self.market.take_up(hour, results)
         elif now < hour - ANSWER:
             await self.market.clear(hour)
             if now >= hour - RESULT:

@@ -16,7 +16,9 @@ Source: docs/mechanisms.md 17.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -28,14 +30,16 @@ from dso_engine.guard import Guard, Loud
 from dso_engine.hourly import DayAheadTrade, HourBook, TariffMillicent, hour_slots
 from dso_engine.market import MAX_VOLUME_WH
 from dso_engine.model import SLOTS_PER_HOUR, Commitment, HomeId
-from dso_engine.ports import Clock, DayAheadExchange, HourResult
+from dso_engine.ports import Clock, DayAheadExchange, HourResult, Recorder
 from dso_engine.products import local_midnight
-from dso_engine.resettlement import WINDOW, Correction, LateReading
+from dso_engine.records import FaultRecord
+from dso_engine.resettlement import WINDOW, Correction, LateReading, MeterFault
 from dso_engine.settlement import DayAccounts, RewardTerms
 from dso_engine.substitute import Metered
 
 __all__ = ["HourSource", "Ledger", "Members", "Settling", "SettlingRules", "StatedHour"]
 
+_LOG: Final = logging.getLogger(__name__)
 _RANK: Final = 3
 _HOUR: Final = timedelta(hours=1)
 _PATIENCE: Final = timedelta(minutes=20)
@@ -53,6 +57,10 @@ class HourSource(AccountSource, LateSource, Protocol):
 
     async def binding_commitments(self, hour: datetime) -> tuple[Commitment, ...]:
         """Return the commitments that were in when they were due; what is said later binds nobody."""
+        ...
+
+    async def meter_faults(self, start: datetime, end: datetime) -> tuple[MeterFault, ...]:
+        """Return the slots in [start, end) that are not metered although readings came, and why."""
         ...
 
 
@@ -146,6 +154,7 @@ class Settling:
         rules: How hours are settled.
         publish: Writes the statements of a local day for people to read, and takes it off the ledger's list.
         guard: What becomes of an expected error; by default it ends the run.
+        recorder: Is told of readings that are not what can be settled; None: nobody is.
     """
 
     def __init__(
@@ -157,7 +166,9 @@ class Settling:
         rules: SettlingRules,
         publish: Callable[[date], Awaitable[None]],
         guard: Guard | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
+        self._recorder = recorder
         self._clock = clock
         self._members = members
         self._ledger = ledger
@@ -210,7 +221,21 @@ class Settling:
             terms=rules.terms,
             before=last,
         )
+        faults = await source.meter_faults(hour, hour + _HOUR)
         self._ledger.state(hour, accounts, rules.terms, self._clock.now())
+        self._tell(hour, faults)
+
+    def _tell(self, hour: datetime, faults: Sequence[MeterFault]) -> None:
+        """Say once whose readings came and were of no use; the statements say that it was substituted."""
+        counts = Counter((each.home, each.outcome.value) for each in faults)
+        if self._recorder is None or not counts:
+            return
+        text = ", ".join(
+            f"{home}: {count} slots {outcome}" for (home, outcome), count in sorted(counts.items())
+        )
+        _LOG.warning("meters for %s: not settled on readings: %s", hour.isoformat(), text)
+        at = self._clock.now()
+        self._recorder.record(FaultRecord(slot=hour, at=at, what="meters", error="NotMetered", text=text))
 
     async def _book(self, hour: datetime, members: Members, source: _Believed) -> HourBook:
         """Return what was traded and committed for an hour."""
@@ -267,6 +292,9 @@ class _Believed:
     async def arrivals(self, start: datetime, end: datetime) -> tuple[LateReading, ...]:
         found = await self._source.arrivals(start, end)
         return tuple(each for each in found if self._can_be(each.home, each.metered_wh))
+
+    async def meter_faults(self, start: datetime, end: datetime) -> tuple[MeterFault, ...]:
+        return await self._source.meter_faults(start, end)
 
     def _most_wh(self, home: HomeId) -> float:
         return self._contract_kva.get(home, inf) * 1000.0 / SLOTS_PER_HOUR

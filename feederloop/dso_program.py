@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from config.dso_settings import DsoProgramSettings, VtnSection
+from config.settings import SettingsError
 from dso_engine.assembly import EngineParts, assemble_engine
 from dso_engine.control import ControlSettings
-from dso_engine.errors import ExchangeFailed
+from dso_engine.errors import EngineError, ExchangeFailed
 from dso_engine.feedback import Feedback
 from dso_engine.feeder import Network, load_network
 from dso_engine.game import Law
 from dso_engine.gateway import OpenAdrGateway
 from dso_engine.gateway_day_ahead import DayAheadGateway
 from dso_engine.gateway_messages import Contexts
-from dso_engine.guard import Steadfast
+from dso_engine.guard import Guard, Steadfast
 from dso_engine.hourly import HourBook
 from dso_engine.loop import Engine, RunPeriod
 from dso_engine.model import MILLICENT_PER_EUR, Limits
@@ -40,10 +41,11 @@ from feederloop.dso_state import RecordFolder
 from feederloop.market_files import MarketFiles, Publishing
 from feederloop.process import VERSION, length, stop_signal
 from feederloop.remote_desk import RemoteDesk
-from feederloop.telemetry.sources import Meters, first_line, opened_meters
+from feederloop.telemetry.sources import Meters, first_line, meter_names, opened_meters
+from feederloop.vtn_clock import GuardedByClock, VtnClock
 from vtn_server.state import VenId
 
-__all__ = ["RunningDso", "run_dso", "running_dso"]
+__all__ = ["RunningDso", "check_dso_config", "run_dso", "running_dso"]
 
 _LOG: Final = logging.getLogger(__name__)
 _STATUS_S: Final = 30.0
@@ -64,6 +66,18 @@ class RunningDso:
     network: Network
     vens: frozenset[VenId]
     task: asyncio.Task[None]
+
+
+def check_dso_config(settings: DsoProgramSettings) -> tuple[str, ...]:
+    """Return what would keep the engine from starting, as far as the files it reads tell; none is made."""
+    try:
+        _token(settings.vtn)
+        network = load_network(settings.network)
+        read_connections(settings.homes, network)
+        meter_names(settings.telemetry, network)
+    except (SettingsError, EngineError) as err:
+        return (str(err),)
+    return ()
 
 
 async def run_dso(settings: DsoProgramSettings, say: Callable[[str], None]) -> int:
@@ -109,26 +123,36 @@ async def running_dso(settings: DsoProgramSettings) -> AsyncIterator[RunningDso]
         meters = await stack.enter_async_context(opened_meters(settings.telemetry, network, clock.now))
         records = RecordFolder(settings.state)
         stack.callback(records.close)
-        ledger = opened_ledger(settings, clock.now())
-        stack.callback(ledger.close)
-        desk = RemoteDesk(settings.vtn.url, token, timeout_s=length(settings.vtn.timeout).total_seconds())
+        compared = _compared(settings.vtn, clock, records)
+        timeout_s = length(settings.vtn.timeout).total_seconds()
+        desk = RemoteDesk(settings.vtn.url, token, timeout_s=timeout_s, clock=compared)
         stack.push_async_callback(desk.close)
+        with suppress(ExchangeFailed):
+            await desk.compare_clocks()
+        since = clock.now() - compared.lead  # what is noted once and for good goes by the VTN's time
+        ledger = opened_ledger(settings, since)
+        stack.callback(ledger.close)
+        guard = GuardedByClock(Steadfast(clock, records), compared, desk.compare_clocks)
         gateway, day_ahead = _gateways(settings, clock, network, connections, desk)
-        engine = _engine(settings, clock, network, connections, gateway, day_ahead, meters, records, tariff)
+        engine = _engine(
+            settings, clock, network, connections, gateway, day_ahead, meters, records, tariff, guard
+        )
         parts = SettlementParts(
+            since=since,
             clock=clock,
             desk=desk,
             network=network,
             ledger=ledger,
             tariff=tariff,
-            guard=Steadfast(clock, records),
+            guard=guard,
+            recorder=records,
         )
         settling = settlement(settings, parts, connections)
-        task = asyncio.create_task(_both(engine, settling), name="dso")
+        task = asyncio.create_task(_in_step(engine, settling, compared), name="dso")
         stack.push_async_callback(_end, task)
         late = length(settings.settlement.after) + _SETTLED_LATE
         watching = asyncio.create_task(
-            _watch(meters, desk, records, ledger, vens, clock, late), name="status"
+            _watch(meters, desk, records, ledger, vens, compared, late), name="status"
         )
         stack.push_async_callback(_end, watching)
         yield RunningDso(network=network, vens=vens, task=task)
@@ -139,6 +163,24 @@ async def _both(engine: Engine, settling: Settling) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(engine.run(), name="engine")
         group.create_task(settling.run(), name="settlement")
+
+
+async def _in_step(engine: Engine, settling: Settling, clock: VtnClock) -> None:
+    """Run both; when the clocks agree again after they did not, take up as at a start.
+
+    What was to be done meanwhile was refused and its timers have gone on, by a clock that was wrong.
+    """
+    while True:
+        both = asyncio.create_task(_both(engine, settling), name="both")
+        back = asyncio.create_task(clock.back(), name="clocks")
+        try:
+            await asyncio.wait((both, back), return_when=asyncio.FIRST_COMPLETED)
+            if both.done():
+                await both
+        finally:
+            for each in (both, back):
+                await _end(each)
+        _LOG.info("the clocks agree: taking up what was left")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -178,6 +220,7 @@ def _engine(
     meters: Meters,
     records: RecordFolder,
     tariff: WallTariff,
+    guard: Guard,
 ) -> Engine:
     control = settings.control
     published = MarketFiles(settings.state / "market", settings.seed)
@@ -197,9 +240,10 @@ def _engine(
             step=timedelta(seconds=control.step_s),
             lead=timedelta(seconds=control.publish_before_s),
             max_age=length(settings.telemetry.max_age),
-            guard=Steadfast(clock, records),
+            guard=guard,
             resumes=True,
             day_ahead=day_ahead if settings.market.day_ahead else None,
+            lacks_hour=published.lacks_hour,
             lacks_block=published.lacks_block,
         )
     )
@@ -233,7 +277,7 @@ async def _watch(
     records: RecordFolder,
     ledger: AccountLedger,
     vens: frozenset[VenId],
-    clock: WallClock,
+    clock: VtnClock,
     late: timedelta,
 ) -> None:
     """Write the status from time to time, and tell of VENs the VTN does not know."""
@@ -254,6 +298,7 @@ async def _watch(
                 "at": clock.now().isoformat(),
                 "version": VERSION,
                 "vtn_reached": missing is not None,
+                **_clocks(clock),
                 "vens": len(vens),
                 "vens_unknown_to_vtn": sorted(missing or ()),
                 "readings_taken": state.taken,
@@ -266,6 +311,21 @@ async def _watch(
             }
         )
         await asyncio.sleep(_STATUS_S)
+
+
+def _clocks(clock: VtnClock) -> dict[str, object]:
+    """Return how the clock of this machine stands to the VTN's."""
+    compared = clock.compared_at
+    return {
+        "clock": clock.state.value,
+        "clock_ahead_s": round(clock.lead.total_seconds(), 3),
+        "clock_compared_at": None if compared is None else compared.isoformat(),
+    }
+
+
+def _compared(vtn: VtnSection, clock: WallClock, records: RecordFolder) -> VtnClock:
+    warn, refuse = length(vtn.clock_warn), length(vtn.clock_refuse)
+    return VtnClock(clock.now, warn=warn, refuse=refuse, recorder=records)
 
 
 def _accounts(ledger: AccountLedger, ended_by: datetime) -> dict[str, object]:

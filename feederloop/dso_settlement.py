@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from config.dso_settings import DsoProgramSettings, RebateSection, TariffSection
 from config.settings import SettingsError
@@ -23,7 +23,7 @@ from dso_engine.gateway_messages import Contexts
 from dso_engine.guard import Guard
 from dso_engine.hourly import GATE, TariffMillicent
 from dso_engine.model import MILLICENT_PER_EUR, HomeId
-from dso_engine.ports import Clock
+from dso_engine.ports import Clock, Recorder
 from dso_engine.products import local_midnight
 from dso_engine.rebate import RebateTerms, rebates
 from dso_engine.resumption import ANSWER
@@ -56,7 +56,7 @@ class WallTariff(dict[datetime, TariffMillicent]):
 
     def __init__(self, settings: TariffSection) -> None:
         super().__init__()
-        self._zone = _zone(settings.timezone)
+        self._zone = ZoneInfo(settings.timezone)
         self._tariff = settings.tariff()
 
     def __missing__(self, slot: datetime) -> TariffMillicent:
@@ -68,7 +68,7 @@ class WallRebate(dict[datetime, int]):
 
     def __init__(self, settings: RebateSection, timezone: str) -> None:
         super().__init__()
-        self._zone = _zone(timezone)
+        self._zone = ZoneInfo(timezone)
         self._by_hour = rebates(
             RebateTerms(
                 max_millicent=round(settings.max_eur_per_kwh * MILLICENT_PER_EUR),
@@ -99,14 +99,20 @@ def opened_ledger(settings: DsoProgramSettings, now: datetime) -> AccountLedger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementParts:
-    """What settlement shares with the engine beside it."""
+    """What settlement shares with the engine beside it.
 
+    Attributes:
+        since: From when on the homes are those on file; the present, by the VTN's clock where it is known.
+    """
+
+    since: datetime
     clock: Clock
     desk: Desk
     network: Network
     ledger: AccountLedger
     tariff: WallTariff
     guard: Guard
+    recorder: Recorder
 
 
 def settlement(
@@ -119,7 +125,7 @@ def settlement(
     """
     given = settings.settlement
     try:
-        parts.ledger.enrol(_members(connections), parts.clock.now())
+        parts.ledger.enrol(_members(connections), parts.since)
     except LedgerError as err:
         raise SettingsError(str(err)) from err
     return Settling(
@@ -138,6 +144,7 @@ def settlement(
         ),
         publish=_Published(parts.ledger, settings.state / _STATEMENTS).write,
         guard=parts.guard,
+        recorder=parts.recorder,
     )
 
 
@@ -220,10 +227,3 @@ class _Published:
             lambda: update_statements(accounts_of(stated), notes, self._folder / day.isoformat())
         )
         self._ledger.published(day)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as err:
-        raise SettingsError(f"tariff.timezone: no time zone {name}") from err

@@ -7,6 +7,7 @@ the two markets is a chain of its own.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,21 +85,33 @@ class MarketFiles:
         auction = (record.slot, record.book, record.clearing, record.refused)
         self._write("day_ahead", record.slot, [auction])
 
+    def lacks_hour(self, hour: datetime) -> bool:
+        """Return whether an hour comes after all that are published; the chain takes none in between."""
+        return self._lacks("intraday", hour)
+
     def lacks_block(self, hour: datetime) -> bool:
         """Return whether a block comes after all that are published; the chain takes none in between."""
-        files = sorted(self._folder.glob(f"*{_ENDING['day_ahead']}"))
-        return not files or files[-1].name < _name("day_ahead", hour)
+        return self._lacks("day_ahead", hour)
+
+    def _lacks(self, product: _Product, hour: datetime) -> bool:
+        files = _files(self._folder, product)
+        return not files or files[-1].name < _name(product, hour)
 
     def _write(self, product: _Product, hour: datetime, auctions: Sequence[_Auction]) -> None:
         path = self._folder / _name(product, hour)
         if path.exists():
             return
+        if not self._lacks(product, hour):
+            raise MarketFilesError(f"{path.name}: a later record is sealed; the chain takes none before it")
         sealed = hour_record(
             hour=hour, product=product, seed=self._seed, previous=self._last[product], auctions=auctions
         )
         part = path.with_suffix(".part")
         try:
-            part.write_text(record_text(sealed), encoding="utf-8")
+            with part.open("w", encoding="utf-8") as file:
+                file.write(record_text(sealed))
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(path)
         except OSError as err:
             raise MarketFilesError(f"{path}: {err.strerror}") from err
@@ -153,7 +166,7 @@ def read_records(paths: Iterable[Path]) -> tuple[FileVerdict, ...]:
 
 def _newest(folder: Path, product: _Product) -> str | None:
     """Return the seal of the newest record of a product; names sort by hour."""
-    files = sorted(folder.glob(f"*{_ENDING[product]}"))
+    files = _files(folder, product)
     if not files:
         return None
     (newest,) = read_records(files[-1:])
@@ -161,6 +174,11 @@ def _newest(folder: Path, product: _Product) -> str | None:
     if record is None or not newest.verdict.sound:
         raise MarketFilesError(f"{files[-1]}: is no sound record; nothing is added to a broken chain")
     return record.seal
+
+
+def _files(folder: Path, product: _Product) -> list[Path]:
+    """Return the records of a product, by hour."""
+    return sorted(folder.glob(f"*{_ENDING[product]}"))
 
 
 def _name(product: _Product, hour: datetime) -> str:

@@ -380,11 +380,12 @@ def _dso(
         "log.format": log_format,
     }
     settings = _load(DsoProgramSettings, config, given, assignments)
-    if check_config:
-        typer.echo(effective(settings), nl=False)
-        return
     from dso_engine.errors import EngineError
-    from feederloop.dso_program import run_dso
+    from feederloop.dso_program import check_dso_config, run_dso
+
+    if check_config:
+        _show(settings, lambda: check_dso_config(settings))
+        return
     from feederloop.logs import setup_logs
 
     setup_logs(settings.log.level, settings.log.format)

@@ -13,14 +13,15 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from dso_engine.errors import ExchangeFailed
-from dso_engine.gateway_desk import Change, EventState, Said
+from dso_engine.gateway_desk import Change, EventState, Said, end_of
+from feederloop.vtn_clock import VtnClock
 from schemas.oadr20b.xmltypes import Duration
 from vtn_server import api_batch_models as batch
 from vtn_server import api_models as api
-from vtn_server.api_routes import PREFIX
+from vtn_server.api_routes import CLOCK, PREFIX
 from vtn_server.api_signal_forms import signal_of, signal_out
 from vtn_server.operator import EventDraft, EventOpt, Fetched
 from vtn_server.state import VenId
@@ -30,6 +31,7 @@ __all__ = ["RemoteDesk"]
 M = TypeVar("M", bound=api.Model)
 _LIMIT: Final = 10_000
 """The most entries a reply holds."""
+_MOMENT: Final = TypeAdapter(AwareDatetime)
 _SHORTEST: Final = timedelta(seconds=1)
 
 
@@ -40,9 +42,13 @@ class RemoteDesk:
         url: Of the operator API, such as ``http://127.0.0.1:8081``.
         token: What it bears.
         timeout_s: How long a reply may take.
+        clock: Is compared with the VTN's time in each reply.
     """
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, token: str, *, timeout_s: float = 10.0, clock: VtnClock | None = None
+    ) -> None:
+        self._clock = clock
         self._base = url.rstrip("/") + PREFIX
         self._host = urlsplit(url).netloc
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -105,6 +111,14 @@ class RemoteDesk:
         found = await self._ask(batch.AbsenceList, "GET", "/absences", query={"at": at.isoformat()})
         return frozenset(VenId(each) for each in found.ven_ids)
 
+    async def compare_clocks(self) -> None:
+        """Ask for little, so that the clocks are compared.
+
+        Raises:
+            ExchangeFailed: if there is no answer.
+        """
+        await self._ask(api.VenList, "GET", "/vens", query={"limit": "1"})
+
     # --- HTTP ----------------------------------------------------------------------------------------------
 
     async def _readings(self, wanted: Mapping[str, str], start: datetime, end: datetime) -> tuple[Said, ...]:
@@ -139,10 +153,13 @@ class RemoteDesk:
             self._http = aiohttp.ClientSession(timeout=self._timeout, trust_env=False)
         data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
         headers = self._headers if data is None else {**self._headers, "Content-Type": "application/json"}
+        sent = None if self._clock is None else self._clock.now()
         try:
             async with self._http.request(
                 method, self._base + path, params=query, data=data, headers=headers, allow_redirects=False
             ) as response:
+                if self._clock is not None and sent is not None:
+                    self._clock.heard(sent, self._clock.now(), _told(response.headers.get(CLOCK)))
                 text = await response.read()
                 if response.status not in (200, 201):
                     raise ExchangeFailed(f"{method} {path}: {_reason(response.status, text)}")
@@ -153,6 +170,14 @@ class RemoteDesk:
             raise ExchangeFailed(
                 f"{method} {path}: not what the API says ({err.error_count()} faults)"
             ) from err
+
+
+def _told(header: str | None) -> datetime | None:
+    """Return the VTN's time; None where it is not told, or is none."""
+    try:
+        return _MOMENT.validate_python(header)
+    except ValidationError:
+        return None
 
 
 def _reason(status: int, text: bytes) -> str:
@@ -224,6 +249,7 @@ def _said(reading: api.ReadingOut) -> Said:
         ven_id=VenId(reading.ven_id),
         r_id=reading.r_id,
         start=reading.start,
+        end=end_of(reading.start, None if reading.duration is None else Duration.parse(reading.duration)),
         value=reading.value,
         set_point=reading.set_point,
         received_at=reading.received_at,

@@ -28,7 +28,7 @@ from schemas.oadr20b.errors import ApplicationError, NotAllowed, NotRegistered, 
 from vtn_server.api_desk import Call, Desk, NotFound
 from vtn_server.api_models import ErrorOut, Fault, Model
 from vtn_server.api_openapi import document_text
-from vtn_server.api_routes import METRICS, PREFIX, TABLE, Route
+from vtn_server.api_routes import CLOCK, METRICS, PREFIX, TABLE, Route
 from vtn_server.api_stats import METRICS_TYPE, metrics_text
 from vtn_server.limits import Limit, LimitReached
 from vtn_server.store import StoreBusy, StoreError
@@ -71,6 +71,11 @@ def application(desk: Desk, token: str) -> web.Application:
         del request
         return web.Response(body=metrics_text(desk), headers={"Content-Type": METRICS_TYPE})
 
+    async def tell_time(request: web.Request, response: web.StreamResponse) -> None:
+        del request
+        response.headers[CLOCK] = desk.now().isoformat()
+
+    app.on_response_prepare.append(tell_time)
     app.router.add_get(OPENAPI, openapi)
     app.router.add_get(METRICS, metrics)
     for route in TABLE:
@@ -174,7 +179,7 @@ def _answer(err: Exception, desk: Desk) -> web.Response:
         case WireError():
             return _failed(422, ErrorOut(code="refused", text=f"no message can carry it: {err}"))
         case StoreBusy():
-            return _failed(503, ErrorOut(code="unavailable", text=f"not now: {err}"))
+            return _busy(f"not now: {err}")
         case StoreError():
             _LOG.error("operator: the store failed: %s", err)
             return _failed(503, ErrorOut(code="unavailable", text="the store has failed; the VTN stops"))

@@ -18,9 +18,11 @@ from vtn_server import api_stats
 from vtn_server.api_desk import Call, Desk, Limited, OptQuery, ReadingQuery, ReportQuery
 from vtn_server.api_stats_models import StatsOut
 
-__all__ = ["METRICS", "PREFIX", "TABLE", "Route"]
+__all__ = ["CLOCK", "METRICS", "PREFIX", "TABLE", "Route"]
 
 PREFIX: Final = "/operator"
+CLOCK: Final = "X-Feederloop-Clock"
+"""Header of each reply: the VTN's time, so that a caller can compare its own."""
 METRICS: Final = "/metrics"
 """Where Prometheus looks; the one operation whose answer is no JSON."""
 

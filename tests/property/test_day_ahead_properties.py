@@ -73,8 +73,10 @@ class Homes:
         self._orders = orders
         self.told: tuple[DayResult, ...] = ()
 
-    async def day_ahead_orders(self, midnight: datetime) -> tuple[BlockOrder, ...]:
-        del midnight
+    async def day_ahead_orders(
+        self, midnight: datetime, of: frozenset[HomeId] | None = None
+    ) -> tuple[BlockOrder, ...]:
+        del midnight, of
         return self._orders
 
     async def publish_day_ahead(self, midnight: datetime, results: Sequence[DayResult]) -> None:

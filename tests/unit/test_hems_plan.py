@@ -15,7 +15,6 @@ from ven_client.hems.model import (
     InvalidHome,
     InvalidPrices,
     MarketLimits,
-    Plan,
     PlanFailed,
     RealtimeReserve,
     Series,
@@ -315,18 +314,6 @@ def test_same_input_same_bits_whatever_came_before(planner: Planner) -> None:
     first = commit(planner, HOME, day, FLAT_TARIFFS, FLAT_LIMITS, (50,) * 6, RESERVE)
     assert first == commit(planner, HOME, day, FLAT_TARIFFS, FLAT_LIMITS, (50,) * 6, RESERVE)
     assert first == commit(Planner(), HOME, day, FLAT_TARIFFS, FLAT_LIMITS, (50,) * 6, RESERVE)
-
-
-def test_hour_totals_feed_the_budgets() -> None:
-    plan = Plan(
-        battery_kwh=(0.1, -0.2, 0.0, 0.3, 0.0, -0.1, 9.0),
-        energy_kwh=(0.0,) * 7,
-        grid_energy_wh=(0,) * 6,
-        flexibility_up_w=(0,) * 6,
-        flexibility_down_w=(0,) * 6,
-    )
-    assert plan.hour_charge_kwh == pytest.approx(0.3)
-    assert plan.hour_discharge_kwh == pytest.approx(0.4)
 
 
 def test_inputs_that_do_not_fit_are_refused(planner: Planner) -> None:

@@ -66,8 +66,6 @@ def test_sensitivities_are_the_slope_of_the_exact_solution(earthing: Earthing) -
         np.testing.assert_allclose(
             (a[:50] - a[50:]) / h, (b[:50] - b[50:]) / h, atol=2e-4, err_msg=field.name
         )
-    alone = linear.moved_alone(7, np.array([h, -h]))
-    np.testing.assert_allclose(alone.v_v, ours.v_v[[7, 57]], atol=1e-12)
 
 
 def test_sensitivities_screen_whole_states() -> None:

@@ -322,16 +322,6 @@ class Plan:
     flexibility_down_w: tuple[int, ...]
     """How far the mean import could be lowered below the plan, W, >= 0."""
 
-    @property
-    def hour_charge_kwh(self) -> float:
-        """Energy charged in the planned hour, kWh: what to take from the charging budget."""
-        return sum(max(0.0, -s) for s in self.battery_kwh[:SLOTS_PER_HOUR])
-
-    @property
-    def hour_discharge_kwh(self) -> float:
-        """Energy discharged in the planned hour, kWh: what to take from the discharging budget."""
-        return sum(max(0.0, s) for s in self.battery_kwh[:SLOTS_PER_HOUR])
-
 
 def check_prices(price_up_c_per_kwh: float, price_down_c_per_kwh: float) -> None:
     """Raise unless buying more costs at least what selling more earns.

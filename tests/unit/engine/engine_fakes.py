@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from config.settings import data_path
+from dso_engine.errors import ExchangeFailed
 from dso_engine.feeder import Network, load_network
 from dso_engine.fixed_point import FixedPoint
 from dso_engine.model import SLOT, Commitment, FloatArray, HomeId, Limits, Pcc, PccReading, Phase
@@ -67,6 +68,9 @@ class FakeExchange:
     confirmed: dict[HomeId, Phase] = field(default_factory=dict)
     opted_out: frozenset[HomeId] = frozenset()
     away: frozenset[HomeId] = frozenset()
+    gone: frozenset[HomeId] = frozenset()
+    fails: str = ""
+    """Whether publishing results fails ``before`` it is done, or ``after``."""
     told: list[tuple[datetime, tuple[HourResult, ...]]] = field(default_factory=list)
     phases: list[tuple[datetime, dict[HomeId, tuple[Phase, ...]]]] = field(default_factory=list)
     opened: list[tuple[datetime, dict[Pcc, tuple[HomeId, ...]]]] = field(default_factory=list)
@@ -74,11 +78,23 @@ class FakeExchange:
     audience: dict[tuple[datetime, Pcc], tuple[HomeId, ...]] = field(default_factory=dict)
     bounds: list[tuple[datetime, datetime, Pcc, dict[HomeId, int]]] = field(default_factory=list)
 
-    async def orders(self, hour: datetime) -> tuple[SlotOrder, ...]:
-        return tuple(o for o in self.offers if hour <= o.slot < hour + 6 * SLOT)
+    async def orders(self, hour: datetime, of: frozenset[HomeId] | None = None) -> tuple[SlotOrder, ...]:
+        offers = (o for o in self.offers if hour <= o.slot < hour + 6 * SLOT)
+        return tuple(
+            o for o in offers if (o.order.home not in self.gone if of is None else o.order.home in of)
+        )
+
+    async def reachable(self) -> frozenset[HomeId]:
+        return frozenset(o.order.home for o in self.offers) - self.gone
 
     async def publish_results(self, hour: datetime, results: Sequence[HourResult]) -> None:
+        if self.fails == "before":
+            raise ExchangeFailed("the VTN is away")
+        if gone := {each.home for each in results} & self.gone:
+            raise ExchangeFailed(f"gone: {gone}")
         self.told.append((hour, tuple(results)))
+        if self.fails == "after":
+            raise ExchangeFailed("the answer was lost")
 
     async def accepted(self, hour: datetime) -> frozenset[HomeId]:
         del hour

@@ -17,12 +17,12 @@ from dso_engine.guard import Guard, Loud
 from dso_engine.hourly import TariffMillicent
 from dso_engine.model import SLOT, Commitment, HomeId
 from dso_engine.ports import HourResult
-from dso_engine.resettlement import WINDOW, LateReading
+from dso_engine.resettlement import WINDOW, LateReading, MeterFault
 from dso_engine.settlement import DayAccounts, Lines, RewardTerms, accounts_of
 from dso_engine.settling import Members, Settling, SettlingRules
 from feederloop.clock import SimClock
 from feederloop.dso_ledger import AccountLedger
-from tests.unit.engine.engine_fakes import HOUR
+from tests.unit.engine.engine_fakes import HOUR, Tape
 
 A, B = HomeId("H01"), HomeId("H02")
 NO_REWARD = RewardTerms(reward_percent=Fraction(0), curvature_c_per_kwh2=Fraction(0))
@@ -58,6 +58,7 @@ class Homes:
     readings: dict[tuple[HomeId, datetime], tuple[int, datetime]] = field(default_factory=dict)
     prices: dict[datetime, dict[HomeId, int]] = field(default_factory=dict)
     away: datetime | None = None
+    faults: tuple[MeterFault, ...] = ()
 
     def meter(self, home: HomeId, slot: datetime, wh: int, *, late: timedelta = timedelta(0)) -> None:
         """Let a reading come, by default half a minute after its slot."""
@@ -90,6 +91,10 @@ class Homes:
             if start <= slot < end and at <= self.now()
         )
 
+    async def meter_faults(self, start: datetime, end: datetime) -> tuple[MeterFault, ...]:
+        self._ask()
+        return tuple(each for each in self.faults if start <= each.slot < end)
+
     async def price_at_end(self, slot: datetime) -> Mapping[HomeId, int]:
         self._ask()
         return self.prices.get(slot, {})
@@ -117,6 +122,7 @@ class Dso:
         self.homes = Homes(now=self.clock.now)
         self.ledger = AccountLedger.kept(path, timezone="Etc/GMT-1", first_hour=first_hour)
         self.published: list[date] = []
+        self.tape = Tape()
         self.settling = Settling(
             clock=self.clock,
             members=lambda hour: Members(homes=(A, B), contract_kva=contract_kva or {}, source=self.homes),
@@ -129,6 +135,7 @@ class Dso:
             ),
             publish=self._publish,
             guard=guard(self.clock),
+            recorder=self.tape,
         )
 
     def take_over(self, before: Dso) -> Dso:

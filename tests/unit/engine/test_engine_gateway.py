@@ -226,7 +226,7 @@ async def test_a_commitment_can_be_neither_replaced_nor_voided_when_its_time_is_
 async def test_what_another_server_took_after_its_time_binds_nobody() -> None:
     """Whose requests know no gate: what counts is when it came."""
     said = [
-        Said(ven_id=ven, r_id="grid-energy", start=HOUR, value=50.0, set_point=None, received_at=at)
+        Said(ven_id=ven, r_id="grid-energy", start=HOUR, end=None, value=50.0, set_point=None, received_at=at)
         for ven, at in (
             (ALICE, HOUR - timedelta(minutes=50)),
             (BOB, HOUR - timedelta(minutes=50) + timedelta(seconds=1)),

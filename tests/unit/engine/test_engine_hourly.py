@@ -51,7 +51,7 @@ def market(*offers: SlotOrder) -> tuple[HourlyMarket, FakeExchange, HourBook, Ta
 async def test_winners_pay_the_critical_price_and_the_rest_hears_the_tariff() -> None:
     hourly, exchange, book, tape = market(*traded_book(HOUR))
     await hourly.clear(HOUR)
-    assert exchange.told == [], "nothing is sent before h - 70"
+    assert (exchange.told, book.results(HOUR), tape.records) == ([], (), []), "nothing counts before h - 70"
     await hourly.publish(HOUR)
     later = tuple(15_000 + k for k in range(1, 6))
     assert exchange.told == [
@@ -100,6 +100,7 @@ async def test_one_order_per_home_counts_and_the_last_one_does() -> None:
     first, later = order(A, HOUR, 14_000, 100), order(A, HOUR, 9_000, 50)
     hourly, _, book, tape = market(first, *traded_book(HOUR)[1:], later)
     await hourly.clear(HOUR)
+    await hourly.publish(HOUR)
     record = tape.records[0]
     assert isinstance(record, MarketRecord)
     assert [(d.order, d.outcome) for d in record.refused] == [(first.order, OrderOutcome.REPLACED)]
@@ -114,6 +115,8 @@ async def test_volumes_of_results_sum_to_zero_in_every_slot() -> None:
     offers = [each for slot in hour_slots(HOUR) for each in traded_book(slot)]
     hourly, _, book, _ = market(*offers)
     await hourly.clear(HOUR)
+    await hourly.publish(HOUR)
+    assert book.results(HOUR)
     for k in range(6):
         assert sum(result.volume_wh[k] for result in book.results(HOUR)) == 0
 

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dso_engine.metering import MeterOutcome
 from dso_engine.model import SLOT, HomeId
+from dso_engine.records import FaultRecord
+from dso_engine.resettlement import MeterFault
 from dso_engine.settlement import Lines, RewardTerms, SlotStatement
 from feederloop.dso_ledger import AccountLedger
 from tests.unit.engine.engine_fakes import HOUR
@@ -33,6 +36,23 @@ from tests.unit.engine.settling_rig import (
 )
 
 __all__ = ["dso", "path"]  # the fixtures
+
+
+async def test_readings_that_are_of_no_use_are_on_record_once(
+    dso: Callable[[datetime], Dso], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = dso(HOUR)
+    made.homes.faults = (
+        *(MeterFault(home=A, slot=HOUR + k * SLOT, outcome=MeterOutcome.STRADDLES) for k in range(6)),
+        MeterFault(home=B, slot=HOUR, outcome=MeterOutcome.GAPS),
+        MeterFault(home=B, slot=HOUR + ONE_HOUR, outcome=MeterOutcome.GAPS),
+    )
+    made.homes.meter_hour(B, HOUR, 5)
+    await made.run(DUE)
+    text = "H01: 6 slots straddles, H02: 1 slots gaps"
+    assert [r.text for r in made.tape.records if isinstance(r, FaultRecord)] == [text]
+    assert text in caplog.text
+    assert sources(made.accounts(), A)[0][1] == "none"
 
 
 # --- schedule ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from dso_engine.errors import EngineError, ExchangeFailed, InvalidSettlement
 from dso_engine.guard import Steadfast
-from dso_engine.model import SLOT
+from dso_engine.model import SLOT, HomeId
 from dso_engine.ports import BlockOrder, DayResult
 from dso_engine.records import FaultRecord
 from dso_engine.settling import Members
@@ -111,7 +111,9 @@ class Blocks:
             for home, wh in ((A, 100), (B, -100))
         )
 
-    async def day_ahead_orders(self, midnight: datetime) -> tuple[BlockOrder, ...]:
+    async def day_ahead_orders(
+        self, midnight: datetime, of: frozenset[HomeId] | None = None
+    ) -> tuple[BlockOrder, ...]:
         raise AssertionError("settlement asks for results only")
 
     async def publish_day_ahead(self, midnight: datetime, results: Sequence[DayResult]) -> None:

@@ -284,7 +284,7 @@ def test_the_cycle_budget_is_what_the_days_plans_have_left() -> None:
     for hour in range(8):
         plan = hours.plan_hour(at(hour), 1.8, 0.5, at(hour))
         assert spy.asked[-1][0].charge_budget_kwh == pytest.approx(2.7 - charged)
-        charged += plan.hour_charge_kwh
+        charged += sum(max(0.0, -kwh) for kwh in plan.battery_kwh[:6])
     assert 1.4 < charged <= 2.7 + 1e-9
     hours.plan_hour(at(24), 1.8, 0.5, at(23))
     assert spy.asked[-1][0].charge_budget_kwh == 2.7  # a new day

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from config.dso_settings import DsoProgramSettings, RebateSection, TariffSection, TelemetrySection
@@ -79,6 +81,23 @@ def test_the_commented_file_says_the_defaults(tmp_path: Path) -> None:
         (("[vtn]", "[tariff]\npeak_to_hour = 25\n[vtn]"), "tariff.peak_to_hour"),
         (("[vtn]", '[settlement]\nafter = "soon"\n[vtn]'), "settlement.after: .*ISO 8601"),
         (("[vtn]", "[settlement]\nreward_percent = -1\n[vtn]"), "settlement.reward_percent"),
+        (("[vtn]", '[tariff]\ntimezone = "Europe/Nowhere"\n[vtn]'), "tariff.timezone: .*no time zone"),
+        (("[vtn]", '[tariff]\ntimezone = ""\n[vtn]'), "tariff.timezone: .*no time zone"),
+        (("[vtn]", '[tariff]\ntimezone = "../etc"\n[vtn]'), "tariff.timezone: .*no time zone"),
+        (("[vtn]", "[tariff]\npeak_from_hour = 17\npeak_to_hour = 17\n[vtn]"), "tariff: .*a peak of no hour"),
+        (("[vtn]", "[tariff]\nsupplier = 1e300\n[vtn]"), "tariff.supplier"),
+        (("[vtn]", "[control]\nmax_price_eur_per_kwh = 1e300\n[vtn]"), "control.max_price_eur_per_kwh"),
+        (("[vtn]", "[settlement.rebate]\nmax_eur_per_kwh = 1e300\n[vtn]"), "rebate.max_eur_per_kwh"),
+        (("[vtn]", '[settlement]\nlate_readings = "P1M"\n[vtn]'), "settlement.late_readings: .*years and mo"),
+        (("[vtn]", '[settlement]\nafter = "P1Y"\n[vtn]'), "settlement.after: .*years and months"),
+        (("[vtn]", '[settlement]\nafter = "-PT1M"\n[vtn]'), "settlement.after: .*ISO 8601"),
+        (("[vtn]", '[settlement]\nlate_readings = "P999999D"\n[vtn]'), "late_readings: .*1000 years"),
+        (('path = "m.csv"', 'path = "m.csv"\nmax_age = "PT0S"'), "telemetry.max_age: .*longer than zero"),
+        (('path = "m.csv"', 'path = "m.csv"\nmax_age = "P1M"'), "telemetry.max_age: .*years and months"),
+        (('token = "x"', 'token = "x"\ntimeout = "PT0S"'), "vtn.timeout: .*longer than zero"),
+        (('token = "x"', 'token = "x"\ntimeout = "P1M"'), "vtn.timeout: .*years and months"),
+        (('token = "x"', 'token = "x"\nclock_warn = "PT31S"'), "clock_warn must not be longer"),
+        (('token = "x"', 'token = "x"\nclock_refuse = "PT0S"'), "vtn.clock_refuse: .*longer than zero"),
         (("[vtn]", '[settlement]\nstart = "2026-05-16T10:00:00"\n[vtn]'), "settlement.start"),
         (("[vtn]", "[settlement.rebate]\nproduction = [1]\n[vtn]"), "24 values"),
         (("[vtn]", "[settlement.rebate]\nmax_eur_per_kwh = 0.02\n[vtn]"), "production is needed"),
@@ -93,12 +112,38 @@ def test_check_config_shows_what_is_in_effect_without_secrets(tmp_path: Path) ->
     file = tmp_path / "dso.toml"
     file.write_text(NEEDED.replace('"x"', f'"{TOKEN}"'), encoding="utf-8")
     words = ["dso", "--config", str(file), "--telemetry", "mqtt", "--set", "control.step_s=20"]
+    shutil.copy(data_path("networks", "lv_33h_17pv.json"), tmp_path / "n.json")
+    (tmp_path / "h.csv").write_text("home,ven_id\nH01,ven-1\n")
     found = CliRunner().invoke(app, [*words, "--check-config"])
     assert found.exit_code == 0, found.output
     assert TOKEN not in found.output
     assert 'kind = "mqtt"' in found.output
     assert "step_s = 20" in found.output
     assert effective(settings(NEEDED, tmp_path)).count("[telemetry.mqtt]") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("n.json", "nowhere.json"), "nowhere.json"),
+        (("h.csv", "stray.csv"), "has no H99"),
+        (('token = "x"', 'token_file = "nowhere.token"'), "nowhere.token"),
+        (('path = "m.csv"', 'path = "m.csv"\npccs = ["x=F9-A"]'), "no F9-A"),
+        (("[vtn]", '[tariff]\ntimezone = "Europe/Nowhere"\n[vtn]'), "tariff.timezone"),
+    ],
+)
+def test_check_config_finds_what_would_keep_it_from_starting(
+    change: tuple[str, str], told: str, tmp_path: Path
+) -> None:
+    shutil.copy(data_path("networks", "lv_33h_17pv.json"), tmp_path / "n.json")
+    (tmp_path / "h.csv").write_text("home,ven_id\nH01,ven-1\n")
+    (tmp_path / "stray.csv").write_text("home,ven_id\nH99,ven-1\n")
+    file = tmp_path / "dso.toml"
+    file.write_text(NEEDED.replace(*change, 1), encoding="utf-8")
+    found = CliRunner().invoke(app, ["dso", "--config", str(file), "--check-config"])
+    assert found.exit_code == 2
+    assert told in found.output
+    assert {each.name for each in tmp_path.iterdir()} == {"n.json", "h.csv", "stray.csv", "dso.toml"}
 
 
 @pytest.mark.usefixtures("quiet")
@@ -177,8 +222,8 @@ def test_a_tariff_goes_by_local_hours() -> None:
     summer, winter = datetime(2026, 7, 1, 15, tzinfo=UTC), datetime(2026, 1, 1, 15, tzinfo=UTC)
     assert (tariff[summer].supplier, tariff[winter].supplier) == (20_000, 15_000)  # 17:00 and 16:00 there
     assert tariff[summer].feed_in == 10_000
-    with pytest.raises(SettingsError, match="no time zone"):
-        WallTariff(TariffSection(timezone="Moon/Base"))
+    with pytest.raises(ValidationError, match="no time zone"):
+        TariffSection(timezone="Moon/Base")
 
 
 def test_tariffs_of_three_kinds_are_those_of_a_neighbourhood() -> None:

@@ -21,6 +21,7 @@ from feederloop.customers import read_connections
 from feederloop.dso_ledger import AccountLedger
 from feederloop.dso_settlement import SettlementParts, WallTariff, opened_ledger, settlement
 from feederloop.statement_files import StatementFilesError
+from tests.unit.engine.engine_fakes import Tape
 from vtn_server.operator import EventDraft
 from vtn_server.state import VenId
 
@@ -68,15 +69,18 @@ class Programs:
         self.desk = Listening()
         self.ledger: AccountLedger = opened_ledger(self._settings, BEFORE_GATE - timedelta(days=1))
 
-    def start(self, at: datetime, homes: str) -> Settling:
+    def start(self, at: datetime, homes: str, lead: timedelta = timedelta(0)) -> Settling:
+        """Start at an instant of the VTN's; the clock of the machine is ahead of it."""
         (self._folder / "h.csv").write_text(f"home,ven_id,contract_kva\n{homes}", encoding="utf-8")
         parts = SettlementParts(
-            clock=SimClock(at),
+            since=at,
+            clock=SimClock(at + lead),
             desk=self.desk,
             network=self._network,
             ledger=self.ledger,
             tariff=WallTariff(self._settings.tariff),
             guard=Loud(),
+            recorder=Tape(),
         )
         return settlement(self._settings, parts, read_connections(self._folder / "h.csv", self._network))
 
@@ -98,6 +102,12 @@ async def asked(programs: Programs, settling: Settling, hour: datetime) -> list[
     programs.desk.asked.clear()
     await settling._members(hour).source.results(hour)
     return [each.rsplit("Z-", 1)[1] for each in programs.desk.asked]
+
+
+async def test_homes_are_on_file_from_when_the_vtn_says(programs: Programs) -> None:
+    programs.start(BEFORE_GATE - timedelta(hours=1), "H01,ven-1,9\n")
+    settling = programs.start(BEFORE_GATE, "H02,ven-2,\n", lead=timedelta(days=1))
+    assert settling._members(HOUR).homes == ("H02",)
 
 
 async def test_a_home_that_left_after_the_gate_is_still_asked(programs: Programs) -> None:

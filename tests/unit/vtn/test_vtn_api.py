@@ -22,6 +22,7 @@ from vtn_server.api_desk import Desk
 from vtn_server.api_models import ErrorOut
 from vtn_server.api_routes import TABLE
 from vtn_server.state import Provision, VenId
+from vtn_server.store import StoreBusy
 
 TOKEN = "a-token-of-the-operator"
 PRICE: dict[str, Any] = {
@@ -570,6 +571,19 @@ async def test_a_store_that_fails(console: Console) -> None:
     error = await console.refused("POST", "/events", 503, json=PRICE)
     assert error.code == "unavailable"
     assert console.rig.service.is_broken
+
+
+async def test_a_store_that_is_busy_can_be_come_back_to(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy() -> None:
+        raise StoreBusy("the other processes could not be caught up with")
+
+    monkeypatch.setattr(console.rig.operator, "catch_up", busy)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    response = await console.client.get("/operator/vens", headers=headers)
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert not console.rig.service.is_broken
 
 
 async def test_the_unexpected_is_in_the_log_and_nowhere_else(
