@@ -9,8 +9,8 @@ Rules:
    commits, so everything that was committed before is in memory then.
 3. When the line is lost, notes may be lost with it. With a new line the versions of everything are compared.
 4. A process hears itself at least every ``beat_s``; it takes the line for lost if it does not within
-   ``deaf_s``. One that has not caught up for ``stale_s`` says so (:attr:`Follower.is_current`): then nothing
-   may be answered from memory any more.
+   ``deaf_s``, or if the database takes longer to answer. One that has not caught up for ``stale_s`` says so
+   (:attr:`Follower.is_current`): then nothing may be answered from memory any more.
 5. One process leads: while it does, :meth:`Follower.leading` holds its duties, such as pushes.
 
 How late a poll may be at a process that serves: normally the few milliseconds of one notification and one
@@ -24,18 +24,21 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 
 from vtn_server.settings import FollowLimits
 from vtn_server.state import VenId
-from vtn_server.store import Line, LineLost, Note, Sharing, StoreBusy, StoreClosed, StoreError
+from vtn_server.store import Line, LineLost, Note, Sharing, Snapshot, StoreBusy, StoreClosed, StoreError
 from vtn_server.world import Memory
 
 __all__ = ["Follower"]
 
 _LOG: Final = logging.getLogger(__name__)
 _MOST_AT_ONCE: Final = 1000
+_MARGIN: Final = timedelta(minutes=1)
+"""Longer than a request is under way, and clocks differ."""
+T = TypeVar("T")
 
 
 class Follower:
@@ -151,19 +154,34 @@ class Follower:
         while True:
             try:
                 if line is None:
-                    line = await self._sharing.open_line()
+                    line = await self._within(self.limits.stale_s, self._sharing.open_line())
                     await self._compare()
                 await self._serve(line)
             except StoreClosed:
                 return
-            except (StoreError, TimeoutError, OSError) as err:
+            except (StoreError, OSError) as err:
                 _LOG.warning("%s; with the next line all that is in memory is compared with the store", err)
+            except Exception:  # noqa: BLE001 - who follows nobody is of no use: better try once more
+                _LOG.exception("the other processes could not be followed; tried again with another line")
             finally:
                 self._set_leading(False)
                 if line is not None:
                     await line.close()
                     line = None
             await asyncio.sleep(self.limits.pause_s)
+
+    @staticmethod
+    async def _within(length_s: float, work: Coroutine[Any, Any, T]) -> T:
+        """Return what comes of saying something to the database.
+
+        Raises:
+            LineLost: if it takes too long.
+        """
+        try:
+            async with asyncio.timeout(length_s):
+                return await work
+        except TimeoutError as err:
+            raise LineLost(f"the database has not answered within {length_s:g} s") from err
 
     async def _serve(self, line: Line) -> None:
         """Follow a line until it is lost.
@@ -194,11 +212,11 @@ class Follower:
 
     async def _beat(self, line: Line) -> None:
         """Hear ourselves now and then, and whenever somebody wants to catch up."""
-        sent, since = self._heard, self._loop.time()
-        look_at = since
+        sent = heard = self._heard
+        look_at = since = self._loop.time()
         while True:
             if self._loop.time() >= look_at:
-                self._set_leading(await line.lead())
+                self._set_leading(await self._within(self.limits.deaf_s, line.lead()))
                 look_at = self._loop.time() + self.limits.beat_s
             try:
                 async with asyncio.timeout(self.limits.beat_s):
@@ -206,12 +224,12 @@ class Follower:
             except TimeoutError:
                 self._asked += 1
             self._wanted.clear()
-            if self._heard >= sent:
-                since = self._loop.time()
+            if self._heard >= sent or self._heard > heard:  # what was said last may be on its way
+                heard, since = self._heard, self._loop.time()
             elif self._loop.time() - since > self.limits.deaf_s:
                 raise LineLost("what this process says does not come back")
             sent = self._asked
-            await line.ping(sent)
+            await self._within(self.limits.deaf_s, line.ping(sent))
 
     # --- memory --------------------------------------------------------------------------------------------
 
@@ -238,6 +256,10 @@ class Follower:
         if note == replace(_NOTHING, origin=note.origin):
             return
         found = await self._sharing.changed(note)
+        if skipped := self._memory.skipped(found):  # it was read after a commit whose note is still to come
+            self._memory.merge(Snapshot(vens=(), events=found.events, opts=()))
+            more = self._memory.answerable(skipped, self._current_from())
+            found = await self._sharing.changed(replace(note, opts=note.opts | more))
         self._memory.merge(found)
         if found.events:
             now = self._now()
@@ -247,6 +269,10 @@ class Follower:
         for ven in found.vens:
             self._loop.call_later(self.limits.push_delay_s, self._on_work, ven.ven_id)
 
+    def _current_from(self) -> datetime:
+        """Return an instant at which memory was as the store."""
+        return self._now() - timedelta(seconds=self._loop.time() - self._current_at) - _MARGIN
+
     async def _compare(self) -> None:
         """Take over whatever is newer in the store: notes may have been lost."""
         asked, known = self._asked, self._memory.delivery_versions()
@@ -255,9 +281,10 @@ class Follower:
         for ven_id, version in known.items():
             if stored.get(ven_id, 0) < version:  # the database has crashed
                 self._memory.forget_delivery(ven_id)
-        note = self._memory.outdated(versions)
+        since = self._current_from()
+        note = self._memory.outdated(versions, since)
         await self._take(replace(_NOTHING, events=note.events))
-        await self._take(self._memory.outdated(versions))
+        await self._take(self._memory.outdated(versions, since))
         await self._is_current_by(asked)
 
 

@@ -25,10 +25,12 @@ from vtn_server.tables import Base
 __all__ = [
     "Address",
     "address_of",
+    "connection_bounds",
     "consistent_reads",
     "insert_and_tell",
     "insert_unless_there",
     "is_alone",
+    "is_locked",
     "is_passing",
     "one_at_a_time",
     "open_engine",
@@ -38,10 +40,20 @@ __all__ = [
     "upsert",
 ]
 
-_CONNECT_TIMEOUT_S: Final = 10
+_CONNECTION: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""How long a PostgreSQL server may be silent before it counts as gone: by itself the system would wait for a
+quarter of an hour, and of one that is asked nothing for hours."""
 _BUSY_TIMEOUT_MS: Final = 5000
-_PASSING: Final = ("40001", "40P01")
-"""The SQLSTATEs of a serialization failure and of a deadlock."""
+_LOCKED: Final = "55P03"
+"""The SQLSTATE where a lock was not to be had in time."""
+_PASSING: Final = ("40001", "40P01", _LOCKED)
+"""Likewise, and those of a serialization failure and of a deadlock."""
 _ADVISORY_KEY: Final = 0x6665_6564_6C6F_6F70
 """The key of the lock under which a PostgreSQL schema is made or upgraded: no meaning, only ours."""
 
@@ -93,10 +105,14 @@ def open_engine(address: Address) -> Engine:
         event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
-    timeout = {} if "connect_timeout" in address.url.query else {"connect_timeout": _CONNECT_TIMEOUT_S}
-    engine = create_engine(address.url, connect_args=timeout, pool_pre_ping=True)
+    engine = create_engine(address.url, connect_args=connection_bounds(address.url), pool_pre_ping=True)
     event.listen(engine, "connect", _postgresql_connected)
     return engine
+
+
+def connection_bounds(url: URL) -> dict[str, int]:
+    """Return how long a connection to PostgreSQL may be silent, as far as its URL does not say so."""
+    return {name: value for name, value in _CONNECTION.items() if name not in url.query}
 
 
 def _sqlite_connected(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
@@ -152,6 +168,11 @@ def is_alone(connection: Connection) -> bool:
 def is_passing(err: DBAPIError) -> bool:
     """Return whether a transaction failed only because others were in its way, and may be begun anew."""
     return getattr(err.orig, "sqlstate", None) in _PASSING
+
+
+def is_locked(err: DBAPIError) -> bool:
+    """Return whether a transaction failed because others held what it needs for too long."""
+    return getattr(err.orig, "sqlstate", None) == _LOCKED
 
 
 def schema_of(engine: Engine) -> str:

@@ -58,6 +58,13 @@ class Expiry:
             self._over[event_id] = self._delivered[event_id] = over_at
             yield event_id
 
+    def over_since(self, moment: datetime) -> Iterator[str]:
+        """Yield the events in memory that have been over since an instant, the last one first."""
+        for event_id in reversed(self._over):
+            if self._over[event_id] < moment:
+                return
+            yield event_id
+
     def undelivered(self, now: datetime) -> Iterator[str]:
         """Yield the events whose deliveries are of no interest any more, once each."""
         yield from _taken(self._delivered, now - _DELIVERIES)

@@ -12,6 +12,8 @@ from vtn_server.store import Store, StoreUnavailable
 __all__ = ["StoredNonces"]
 
 _LOG: Final = logging.getLogger(__name__)
+_SKEW: Final = timedelta(seconds=60)
+"""How far the clocks of processes may be apart: what is too old for one of them another may still accept."""
 _TIDY: Final = timedelta(seconds=30)
 """How often to delete what is over; in between the table grows by as much as is accepted meanwhile."""
 
@@ -43,7 +45,7 @@ class StoredNonces:
         now = self._now()
         if self._tidy_at is None or now >= self._tidy_at:
             self._tidy_at = now + _TIDY
-            await self._tidy(now - self._window)
+            await self._tidy(now - self._window - _SKEW)
         return await self._store.remember(nonce, timestamp)
 
     async def _tidy(self, signed_before: datetime) -> None:

@@ -5,7 +5,8 @@ long as its connection lives. A note may need several notifications, as PostgreS
 have one commit.
 
 One process at a time leads: it holds an advisory lock on its line, which goes when the line goes, however
-that comes about.
+that comes about. The database ends a line on which nothing is said for ``_SILENT_MS``: a process that has
+stopped, or whose machine has, leads no more, although nobody has closed its connection.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from itertools import islice
 from typing import Any, Final
 
@@ -20,12 +22,17 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import Engine
 
+from vtn_server.dialects import connection_bounds
 from vtn_server.store import LineLost, Note
 
 __all__ = ["PgLine", "channel_of", "note_texts", "read_note"]
 
 _MOST: Final = 100
 """Ids of a kind in one notification."""
+_SILENT_MS: Final = 10_000
+_BOUND: Final = (
+    "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = 'idle_session_timeout'"  # from 14 on
+)
 _LONGEST: Final = 7900
 """Bytes; PostgreSQL takes less than 8000."""
 
@@ -79,16 +86,19 @@ def read_note(text: str) -> Note:
     Raises:
         ValueError: if there is none.
     """
-    origin, vens, events, opts, deliveries, identities, ping = json.loads(text)
-    return Note(
-        origin=origin,
-        vens=frozenset(vens),
-        events=frozenset(events),
-        opts=frozenset((event_id, ven_id) for event_id, ven_id in opts),
-        deliveries=frozenset(deliveries),
-        identities=identities,
-        ping=ping,
-    )
+    try:
+        origin, vens, events, opts, deliveries, identities, ping = json.loads(text)
+        return Note(
+            origin=origin,
+            vens=frozenset(vens),
+            events=frozenset(events),
+            opts=frozenset((event_id, ven_id) for event_id, ven_id in opts),
+            deliveries=frozenset(deliveries),
+            identities=identities,
+            ping=ping,
+        )
+    except TypeError as err:
+        raise ValueError(f"no note: {text[:80]!r}") from err
 
 
 # --- the line ----------------------------------------------------------------------------------------------
@@ -120,16 +130,18 @@ class PgLine:
         Raises:
             LineLost: if there is none to be had.
         """
-        ear: psycopg.AsyncConnection[Any] | None = None
+        arguments, options = engine.dialect.create_connect_args(engine.url)
+        options = {**connection_bounds(engine.url), **options, "autocommit": True}
         try:
-            arguments, options = engine.dialect.create_connect_args(engine.url)
-            options = {"connect_timeout": 10, **options, "autocommit": True}
-            ear = await psycopg.AsyncConnection.connect(*arguments, **options)
-            await ear.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-            mouth = await psycopg.AsyncConnection.connect(*arguments, **options)
+            async with AsyncExitStack() as stack:
+                ear = await psycopg.AsyncConnection.connect(*arguments, **options)
+                stack.push_async_callback(ear.close)
+                await ear.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                mouth = await psycopg.AsyncConnection.connect(*arguments, **options)
+                stack.push_async_callback(mouth.close)
+                await mouth.execute(_BOUND, (str(_SILENT_MS),))
+                stack.pop_all()
         except psycopg.Error as err:
-            if ear is not None:
-                await ear.close()
             raise LineLost(f"no line to the other processes: {err}") from err
         return cls(ear, mouth, channel, origin)
 

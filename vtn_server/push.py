@@ -44,12 +44,13 @@ from vtn_server.service import Exchange, VtnService
 from vtn_server.settling import delivery_write
 from vtn_server.signing import check_signed, signs_to
 from vtn_server.state import PeerIdentity, Ven, VenId
-from vtn_server.store import StoreError
+from vtn_server.store import StoreBusy, StoreError
 
 __all__ = ["Clock", "PushDispatcher", "PushLimits"]
 
 _LOG: Final = logging.getLogger(__name__)
 _IDLE: Final = timedelta(hours=1)
+_BUSY_S: Final = 1.0
 
 T = TypeVar("T")
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
@@ -108,7 +109,7 @@ class PushDispatcher:
         self._clock = clock
         self._rng = rng
         self._limits = limits or PushLimits()
-        self._spawn = spawn or _create_task
+        self._spawn = spawn or (lambda work, name: asyncio.create_task(work, name=name))
         self._workers: dict[VenId, asyncio.Task[None]] = {}
         self._wakers: dict[VenId, Nap] = {}
         self._settling: set[asyncio.Task[Any]] = set()
@@ -153,7 +154,7 @@ class PushDispatcher:
     async def _work(self, ven_id: VenId) -> None:
         nap = self._wakers[ven_id]
         try:
-            await self._recover(ven_id)
+            await self._insist(lambda: self._recover(ven_id))
             link = Link()
             while outbox.is_push(self._ven(ven_id)) and not self._service.is_broken:
                 link = pushing.link_of(link, self._ven(ven_id))
@@ -182,9 +183,7 @@ class PushDispatcher:
 
     def _due(self, ven_id: VenId, link: Link) -> datetime:
         ctx = self._context(self._ven(ven_id))
-        due = pushing.next_due(self._ven(ven_id), self._service.memory, ctx)
-        if due is None:
-            return ctx.now + _IDLE
+        due = pushing.next_due(self._ven(ven_id), self._service.memory, ctx) or ctx.now + _IDLE
         return due if link.blocked_until is None else max(due, link.blocked_until)
 
     def _context(self, ven: Ven) -> Context:
@@ -195,18 +194,29 @@ class PushDispatcher:
     async def _push(self, ven_id: VenId, link: Link) -> Link:
         """Push one message, if one is due, and return how the way to the VEN is afterwards."""
         async with self._slots.slot(doubtful=link.failures > 0):
-            taken = await self._settle(self._take(ven_id, link))
+            taken = await self._settle(lambda: self._take(ven_id, link))
             if taken is None:
                 return link
             heard = await self._exchange(taken)
-        return await self._settle(self._conclude(taken, heard, link))
+        return await self._settle(lambda: self._conclude(taken, heard, link))
 
-    async def _settle(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _settle(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run what must not be left half done, even if the worker is cancelled."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._insist(work))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
         return await asyncio.shield(task)
+
+    async def _insist(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run it again while the store has no time for it: what is claimed must not stay so for ever."""
+        while True:
+            try:
+                return await work()
+            except StoreBusy as err:
+                if self._closing:
+                    raise
+                _LOG.warning("a push waits for the store: %s", err)
+                await asyncio.sleep(_BUSY_S)
 
     # --- before --------------------------------------------------------------------------------------------
 
@@ -298,6 +308,8 @@ class PushDispatcher:
         except WireError as err:
             _LOG.warning("%s replied to a push with no message: %s", ven.ven_id, err)
             return _Heard(answer=answer)
+        except StoreBusy as err:
+            return _Heard(answer=Answer(status=None, reason=f"its reply cannot be looked at: {err}"))
         except SecurityError as err:
             self._http.distrust()
             return _Heard(answer=Answer(status=None, reason=f"its reply is not to be believed: {err}"))
@@ -324,7 +336,7 @@ class PushDispatcher:
             else:
                 await self._undo(taken)
         else:
-            await self._change(ven_id, lambda ven, ctx: _again(ven, taken.parcel.item_id))
+            await self._change(ven_id, lambda ven, ctx: pushing.queued_again(ven, taken.parcel.item_id))
         now = self._clock.now()
         return link.failed(
             now,
@@ -346,7 +358,7 @@ class PushDispatcher:
         if isinstance(taken.message, Distribution):
             await self._set_taken(taken, taken.message, reply)
         elif isinstance(taken.message, CreatedReport):
-            await self._change(taken.ven.ven_id, lambda ven, ctx: _without(ven, taken.parcel.item_id))
+            await self._change(taken.ven.ven_id, lambda ven, ctx: pushing.without(ven, taken.parcel.item_id))
         elif reply is not None:
             await self._reply(taken, reply)
 
@@ -384,17 +396,5 @@ class PushDispatcher:
         )
 
 
-def _create_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    return asyncio.get_running_loop().create_task(work, name=name)
-
-
 def _name(message: Reply) -> str:
     return "DistributeEvent" if isinstance(message, Distribution) else type(message).__name__
-
-
-def _without(ven: Ven, item_id: str) -> Ven:
-    return replace(ven, outbox=tuple(each for each in ven.outbox if each.item_id != item_id))
-
-
-def _again(ven: Ven, item_id: str) -> Ven:
-    return pushing.requeued(ven, item_id) if any(each.item_id == item_id for each in ven.outbox) else ven

@@ -53,6 +53,7 @@ __all__ = [
     "next_due",
     "outcome_of",
     "parcel",
+    "queued_again",
     "refused_set",
     "requeued",
     "retry_after",
@@ -61,6 +62,7 @@ __all__ = [
     "under_way",
     "undone_set",
     "url_of",
+    "without",
 ]
 
 CONNECTION: Final = "push"
@@ -276,6 +278,16 @@ def requeued(ven: Ven, item_id: str | None = None) -> Ven:
             for each in ven.outbox
         ),
     )
+
+
+def queued_again(ven: Ven, item_id: str) -> Ven:
+    """Return the VEN with an item waiting again; the same one if that is gone."""
+    return requeued(ven, item_id) if any(each.item_id == item_id for each in ven.outbox) else ven
+
+
+def without(ven: Ven, item_id: str) -> Ven:
+    """Return the VEN without an item."""
+    return replace(ven, outbox=tuple(each for each in ven.outbox if each.item_id != item_id))
 
 
 def gave_up(ven: Ven, item_id: str, what: str, reason: str, ctx: Context) -> Ven:

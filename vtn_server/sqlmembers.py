@@ -9,6 +9,9 @@ Rules:
    begun anew.
 3. What was changed is told to all processes by a note that leaves with the commit (:mod:`.pgline`).
 4. A transaction of deliveries only does not wait for the disk.
+5. A process may stop in the middle of a transaction, with its machine or for a while. Its locks hold up
+   nobody for long: the database ends a transaction that says nothing for ``_SILENT_MS``, and until then
+   whoever has waited for ``_WAIT_MS`` leaves out the members that need what is locked: their conflict.
 """
 
 from __future__ import annotations
@@ -51,6 +54,12 @@ _RAISE: Final = (
 )
 _NEWEST: Final = select(func.max(IdentityRow.number))
 _TELL: Final = text("SELECT pg_notify(:channel, :note)")
+_SILENT_MS: Final = 10_000
+_WAIT_MS: Final = 500
+_BOUND: Final = text(
+    "SELECT set_config('lock_timeout', :wait, true),"
+    " set_config('idle_in_transaction_session_timeout', :silent, true)"
+)
 _NO_WAIT: Final = text("SET LOCAL synchronous_commit = off")
 
 
@@ -60,19 +69,35 @@ class _Found:
 
     vens: Mapping[str, int]
     events: Mapping[str, int]
+    answered: Mapping[str, int]
     deliveries: Mapping[str, int]
     identities: int
 
 
 def write_members(
-    connection: Connection, forms: RowForms, members: Sequence[Member], *, channel: str, origin: str
+    connection: Connection,
+    forms: RowForms,
+    members: Sequence[Member],
+    *,
+    channel: str,
+    origin: str,
+    patient: bool = True,
 ) -> tuple[Outcome, ...]:
     """Write all members that do not conflict, and return what became of each.
+
+    Args:
+        connection: In the transaction that is begun.
+        forms: The converters of the tables.
+        members: What is to be written.
+        channel: Where to tell of it.
+        origin: Who tells.
+        patient: Whether to wait for rows that others have locked; else their members conflict.
 
     Raises:
         StoreConflict: if a row has appeared meanwhile; roll back then, and call again.
     """
-    found = _lock(connection, [write for member in members for write in member])
+    connection.execute(_BOUND, {"wait": str(_WAIT_MS), "silent": str(_SILENT_MS)})
+    found = _lock(connection, [write for member in members for write in member], patient=patient)
     conflicts = [_conflict(member, found) for member in members]
     good = [member for member, conflict in zip(members, conflicts, strict=True) if conflict is None]
     writes = [write for member in good for write in member]
@@ -96,36 +121,48 @@ def write_members(
 # --- conflicts ---------------------------------------------------------------------------------------------
 
 
-def _lock(connection: Connection, writes: Sequence[SharedWrite | SaveNonce]) -> _Found:
-    """Return the versions of all that the writes are conditional on, held until the transaction ends."""
+def _lock(connection: Connection, writes: Sequence[SharedWrite | SaveNonce], *, patient: bool) -> _Found:
+    """Return the versions of all that the writes are conditional on, held until the transaction ends.
+
+    What others hold is missing, as if it were not there, if it is not waited for.
+    """
     vens = {
         each.ven.ven_id if isinstance(each, SaveVen) else each.ven_id
         for each in writes
         if isinstance(each, SaveVen | RaiseVersion | Unchanged)
     }
     events = {each.record.event_id for each in writes if isinstance(each, SaveEvent)}
-    answered = {each.event_id for each in writes if isinstance(each, SaveOpt)} - events
+    answered = {each.event_id for each in writes if isinstance(each, SaveOpt)}
     deliveries = {each.ven_id for each in writes if isinstance(each, SaveDelivery)}
     found_vens: dict[str, int] = {}
     found_events: dict[str, int] = {}
+    found_answered: dict[str, int] = {}
     found_deliveries: dict[str, int] = {}
     if vens:
         ven_rows = select(VenRow.ven_id, VenRow.version).where(col(VenRow.ven_id).in_(vens))
-        locked = ven_rows.order_by(VenRow.ven_id).with_for_update(key_share=True)
+        locked = ven_rows.order_by(VenRow.ven_id).with_for_update(key_share=True, skip_locked=not patient)
         found_vens = _pairs(connection, locked)
     if events:
         event_rows = select(EventRow.event_id, EventRow.version).where(col(EventRow.event_id).in_(events))
-        locked = event_rows.order_by(EventRow.event_id).with_for_update(key_share=True)
+        locked = event_rows.order_by(EventRow.event_id).with_for_update(
+            key_share=True, skip_locked=not patient
+        )
         found_events = _pairs(connection, locked)
     if answered:
         event_rows = select(EventRow.event_id, EventRow.version).where(col(EventRow.event_id).in_(answered))
-        found_events |= _pairs(connection, event_rows)
+        found_answered = _pairs(connection, event_rows)
     if deliveries:  # their aggregates are locked
         rows = select(DeliveryRow.ven_id, DeliveryRow.version).where(col(DeliveryRow.ven_id).in_(deliveries))
         found_deliveries = _pairs(connection, rows)
     numbered = any(isinstance(each, SaveIdentity) for each in writes)
     newest = connection.execute(_NEWEST).scalar_one() or 0 if numbered else 0
-    return _Found(vens=found_vens, events=found_events, deliveries=found_deliveries, identities=newest)
+    return _Found(
+        vens=found_vens,
+        events=found_events,
+        answered=found_answered,
+        deliveries=found_deliveries,
+        identities=newest,
+    )
 
 
 def _pairs(connection: Connection, query: Executable) -> dict[str, int]:
@@ -163,7 +200,7 @@ def _expected(write: SharedWrite | SaveNonce, found: _Found) -> tuple[str, int, 
             return record.event_id, record.modification_number - 1, found.events.get(record.event_id, -1)
         case SaveOpt():
             number = write.opt.modification_number
-            return write.event_id, number, found.events.get(write.event_id, number)  # it may be pruned
+            return write.event_id, number, found.answered.get(write.event_id, number)  # it may be pruned
         case _:
             return "", 0, 0
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete
 from sqlmodel import col, select
 
 from vtn_server.blocks import hour_of, moment_text
+from vtn_server.sqlreadings import specifiers
 from vtn_server.store import Pruned
 from vtn_server.tables import EventOptRow, EventRow, EventVersionRow, NonceRow, ReadingBlockRow
 
@@ -33,8 +34,7 @@ def _readings(
     if readings_before is None:
         return Pruned()
     limit = moment_text(hour_of(readings_before))
-    specifiers = connection.execute(select(ReadingBlockRow.report_specifier_id).distinct()).scalars().all()
-    for specifier in specifiers:  # so that the key's index finds them
+    for specifier in specifiers(connection):  # so that the key's index finds them
         old = select(ReadingBlockRow.seq, ReadingBlockRow.count).where(
             ReadingBlockRow.report_specifier_id == specifier,
             ReadingBlockRow.start < limit,
@@ -72,8 +72,9 @@ def _opts(connection: Connection, readings_before: datetime | None, events_befor
     del readings_before
     if events_before is None:
         return Pruned()
-    kept = select(EventRow.event_id)
-    done = connection.execute(delete(EventOptRow).where(col(EventOptRow.event_id).not_in(kept)))
+    # PostgreSQL looks through all events for each answer if this is said as NOT IN, and they are many
+    kept = select(EventRow.event_id).where(EventRow.event_id == EventOptRow.event_id)
+    done = connection.execute(delete(EventOptRow).where(~kept.exists()))
     return Pruned(opts=done.rowcount)
 
 

@@ -6,6 +6,8 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from enum import Enum, auto
+from time import monotonic
 from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -24,6 +26,16 @@ __all__ = ["SqlSharing"]
 T = TypeVar("T")
 _TRIES: Final = 5
 """How often a transaction is begun anew that others were in the way of."""
+_IMPATIENT_S: Final = 2.0
+"""How long nothing that is locked is waited for, once something was for too long."""
+
+
+class _Stage(Enum):
+    """How far a transaction has come."""
+
+    CONNECTING = auto()
+    WRITING = auto()
+    COMMITTING = auto()
 
 
 class _Ask(Protocol):
@@ -47,6 +59,7 @@ class SqlSharing:
         self._channel = channel_of(dialects.schema_of(database.engine))
         self._lines: list[PgLine] = []
         self._closed = False
+        self._patient_from = 0.0
 
     @property
     def origin(self) -> str:
@@ -72,22 +85,44 @@ class SqlSharing:
     def write(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Write batches in one transaction, each of them conditional on its own; in the writer's thread.
 
+        What is locked for long is waited for once, and then left out for a while. A connection that is lost
+        before the end of the transaction is told of has written nothing, which is a conflict like others; one
+        that is lost later may have.
+
         Raises:
-            SQLAlchemyError, NotStorable: if nothing was written, and nothing will be.
+            SQLAlchemyError, NotStorable: if nothing was written and nothing will be, or that is not known.
         """
         conflict = StoreConflict("others are in the way again and again")
         for _ in range(_TRIES):
+            stage = _Stage.CONNECTING
             try:
                 with self._database.engine.begin() as connection:
-                    return write_members(
-                        connection, self._forms, batches, channel=self._channel, origin=self._origin
-                    )
+                    stage = _Stage.WRITING
+                    outcomes = self._write(connection, batches)
+                    stage = _Stage.COMMITTING
+                return outcomes
             except StoreConflict as err:
                 conflict = err
             except DBAPIError as err:
+                if stage is _Stage.CONNECTING or (stage is _Stage.WRITING and err.connection_invalidated):
+                    conflict = StoreConflict(f"the database was lost, and nothing was written: {err.orig}")
+                    break
                 if not dialects.is_passing(err):
                     raise
+                conflict = StoreConflict(f"others are in the way: {err.orig}")
+                if dialects.is_locked(err):
+                    self._patient_from = monotonic() + _IMPATIENT_S
         return [conflict] * len(batches)
+
+    def _write(self, connection: Connection, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        return write_members(
+            connection,
+            self._forms,
+            batches,
+            channel=self._channel,
+            origin=self._origin,
+            patient=monotonic() >= self._patient_from,
+        )
 
     async def close(self) -> None:
         """Let go of all lines."""

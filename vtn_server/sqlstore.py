@@ -63,8 +63,9 @@ class SqlStore:
         self._group = GroupCommit(self._write, self._writer)
         self._forms = RowForms()
         self._remembering: set[str] = set()
+        self._follower = ThreadPoolExecutor(1, "store-follow")  # no long question keeps it from the others
         self._sharing = (
-            SqlSharing(self._database, self._forms, self._ask) if self._database.is_shared else None
+            SqlSharing(self._database, self._forms, self._ask_apart) if self._database.is_shared else None
         )
 
     @property
@@ -108,6 +109,7 @@ class SqlStore:
     def _let_go(self) -> None:
         self._writer.shutdown()
         self._reader.shutdown()
+        self._follower.shutdown()
         self._database.close()
 
     # --- writing, in the writer's thread -------------------------------------------------------------------
@@ -143,10 +145,13 @@ class SqlStore:
         except SQLAlchemyError as err:
             raise StoreUnavailable(f"not pruned: {err}") from err
 
-    # --- reading, in the reader's thread -------------------------------------------------------------------
+    # --- reading, in a thread for that ---------------------------------------------------------------------
 
     async def _ask(self, question: Callable[[Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._answer, question)
+
+    async def _ask_apart(self, question: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._follower, self._answer, question)
 
     def _answer(self, question: Callable[[Connection], T]) -> T:
         try:

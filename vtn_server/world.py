@@ -144,12 +144,12 @@ class Memory:
                 case SaveVen(ven=ven):
                     if ven.version > self._version(ven.ven_id):
                         self._put_ven(ven)
-                    else:
+                    elif ven.version < self._version(ven.ven_id):
                         outdated.add(ven.ven_id)
                 case RaiseVersion():
                     if write.version > self._version(write.ven_id):
                         self._vens[write.ven_id] = replace(self._vens[write.ven_id], version=write.version)
-                    else:
+                    elif write.version < self._version(write.ven_id):  # else it was read before this
                         outdated.add(write.ven_id)
                 case SaveEvent(record=record):
                     self._put_newer_event(record)
@@ -187,16 +187,27 @@ class Memory:
                 self._put_delivery(each, dirty=True)
         self.identities = max(self.identities, found.identities)
 
-    def outdated(self, versions: Versions) -> Note:
-        """Return what is newer in the store."""
+    def skipped(self, found: Snapshot) -> frozenset[str]:
+        """Return the VENs of which a version came in between that is not here: its answers may be missing."""
+        return frozenset(
+            each.ven_id for each in found.vens if self._version(each.ven_id) < each.version - 1 > 0
+        )
+
+    def answerable(self, ven_ids: frozenset[str], since: datetime) -> frozenset[tuple[str, str]]:
+        """Return the eventIDs and venIDs of what some VENs may have answered since an instant."""
+        over = (self._events[each] for each in self._expiry.over_since(since) if each in self._events)
+        return frozenset(
+            (event_id, ven_id) for ven_id in ven_ids for event_id in self._routes.get(ven_id, ())
+        ) | {(each.event_id, ven_id) for each in over for ven_id in each.audience if ven_id in ven_ids}
+
+    def outdated(self, versions: Versions, since: datetime) -> Note:
+        """Return what is newer in the store; ``since`` is when memory was as the store for the last time."""
         vens = frozenset(key for key, version in versions.vens if version > self._version(key))
         return Note(
             origin="",
             vens=vens,
             events=frozenset(key for key, number in versions.events if number > self._number(key)),
-            opts=frozenset(
-                (event_id, ven_id) for ven_id in vens for event_id in self._routes.get(ven_id, ())
-            ),
+            opts=self.answerable(vens, since),
             deliveries=frozenset(
                 key for key, version in versions.deliveries if version > self.delivery_version(VenId(key))
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -25,6 +25,9 @@ from tests.unit.vtn.rig import (
 )
 from tests.unit.vtn.test_vtn_opt import schedule
 from tests.unit.vtn.test_vtn_schema import raw
+from vtn_server.decision import SaveOpt, SharedWrite
+from vtn_server.sqlstore import SqlStore
+from vtn_server.store import Line, Note
 
 # --- what has not been heard of ----------------------------------------------------------------------------
 
@@ -154,6 +157,62 @@ async def test_a_process_that_hears_nothing_answers_nothing(postgres_url: str) -
         assert not b.service.is_broken
 
 
+async def test_an_answer_whose_note_is_still_to_come_is_read_with_its_ven(postgres_url: str) -> None:
+    """A note is read after later commits: of what those changed nothing may be missing beside its version."""
+    async with processes(postgres_url, 2) as (a, b):
+        await a.bootstrap("alice")
+        await a.operator.publish_events([draft("e")])
+        sent = await a.poll(ALICE, m.DistributeEvent)
+        await b.operator.catch_up()
+        follower = follower_of(b)
+        take = follower._take
+        notes: list[Note] = []
+        both = asyncio.Event()
+
+        async def later(note: Note) -> None:
+            """Read the first note when both commits are there, and the second one never."""
+            notes.append(note)
+            if len(notes) == 1:
+                await both.wait()
+                await take(note)
+
+        follower._take = later  # type: ignore[method-assign]  # as if it were slow
+        await a.send(schedule("o"), m.CreatedOpt)
+        async with asyncio.timeout(20):
+            while not notes:
+                await asyncio.sleep(0.01)  # the database has to tell
+        await a.send(opted(sent, ALICE), m.Response)
+        both.set()
+        await b.operator.catch_up()
+        assert b.service.memory.ven(ALICE) == a.service.memory.ven(ALICE)
+        assert b.operator.opts("e") == a.operator.opts("e") != {}
+
+
+async def test_our_own_answer_counts_although_another_commit_is_heard_of_first(postgres_url: str) -> None:
+    """A process that was busy for a moment hears of what came after its commit before it takes that over."""
+    async with processes(postgres_url, 2) as (a, b):
+        await a.bootstrap("alice")
+        await a.operator.publish_events([draft("e")])
+        sent = await a.poll(ALICE, m.DistributeEvent)
+        store = a.store
+        assert isinstance(store, SqlStore)
+        commit = store.commit
+
+        async def busy(writes: Sequence[SharedWrite]) -> None:
+            """Return when another process has gone on, and that is known here."""
+            await commit(writes)
+            if any(isinstance(each, SaveOpt) for each in writes):
+                store.commit = commit  # type: ignore[method-assign]
+                await b.operator.catch_up()
+                await b.operator.request_reregistration(ALICE)
+                await a.operator.catch_up()
+
+        store.commit = busy  # type: ignore[method-assign]  # as if the process had stopped there
+        await a.send(opted(sent, ALICE), m.Response)
+        await all_caught_up(a, b)
+        assert a.operator.opts("e") == b.operator.opts("e") != {}
+
+
 # --- lines -------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +229,34 @@ async def test_nothing_is_lost_while_the_line_is(postgres_url: str) -> None:
         assert a.operator.events() == b.operator.events()
         assert a.operator.fetched("e") == b.operator.fetched("e") != {}
         await b.poll(ALICE, m.Response)
+
+
+async def test_an_answer_to_what_was_over_by_then_is_not_lost_with_the_line(postgres_url: str) -> None:
+    async with processes(postgres_url, 2) as (a, b):
+        await a.bootstrap("alice")
+        await a.operator.publish_events([draft("e")])
+        sent = await a.poll(ALICE, m.DistributeEvent)
+        await b.operator.catch_up()
+        follower = follower_of(b)
+        opened = asyncio.Event()
+        inner = follower._sharing.open_line
+
+        async def open_line() -> Line:
+            await opened.wait()
+            return await inner()
+
+        follower._sharing.open_line = open_line  # type: ignore[method-assign]  # as if it took its time
+        cut_lines(postgres_url)
+        await a.send(opted(sent, ALICE), m.Response)
+        record = b.operator.event("e")
+        assert record is not None
+        assert record.over_at is not None
+        for rig in (a, b):
+            rig.now = record.over_at
+        await b.operator.publish_events([draft("later", start=record.over_at)])  # which looks what is over
+        opened.set()
+        await all_caught_up(a, b)
+        assert b.operator.opts("e") == a.operator.opts("e") != {}
 
 
 async def test_a_database_that_lost_the_deliveries_gets_them_again(postgres_url: str) -> None:

@@ -79,8 +79,19 @@ async def test_the_table_is_tidied_as_messages_come() -> None:
     assert await nonces.remember(KEYS[0], START)
     now[0] += WINDOW
     assert not await nonces.remember(KEYS[0], START)  # a message of that age would be taken still
+    now[0] += timedelta(seconds=60)
+    assert not await nonces.remember(KEYS[0], START)  # nor is it the oldest that another process may take
     now[0] += timedelta(seconds=30)
-    assert await nonces.remember(KEYS[0], START)  # the verifier refuses it by its age
+    assert await nonces.remember(KEYS[0], START)  # the verifiers refuse it by its age
+
+
+async def test_a_clock_that_is_ahead_forgets_nothing_that_others_would_take() -> None:
+    store = MemoryStore()
+    ahead = StoredNonces(store, now=lambda: START + WINDOW + timedelta(seconds=5), window=WINDOW)
+    right = StoredNonces(store, now=lambda: START + WINDOW - timedelta(seconds=1), window=WINDOW)
+    assert await right.remember(KEYS[0], START)
+    assert await ahead.remember(KEYS[1], START + WINDOW)
+    assert not await right.remember(KEYS[0], START)
 
 
 class Untidy(MemoryStore):
