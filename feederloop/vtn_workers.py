@@ -5,6 +5,8 @@ each that ends, after a pause that doubles from half a second to half a minute w
 kernel deals out the connections (SO_REUSEPORT). They share the PostgreSQL store, and so one VTN's state.
 
 A worker is told to stop by the end of its standard input, so it stops as well when the first process is gone.
+It shows every second that its loop turns; one that serves and is not heard of for ``_SILENT_S`` hangs, or has
+been stopped. The kernel would go on to give it connections, so it is killed, and another one takes its place.
 
 Exit codes: as of one process; 2 if a worker cannot start at the beginning.
 """
@@ -30,7 +32,7 @@ from feederloop.process import stop_signal
 from feederloop.vtn_program import Place
 from vtn_server.dialects import address_of
 
-__all__ = ["Orders", "check_store", "run_workers"]
+__all__ = ["Crew", "Orders", "check_store", "run_workers"]
 
 _LOG: Final = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.5
@@ -38,6 +40,8 @@ _LONGEST_PAUSE_S: Final = 30.0
 _SOUND_S: Final = 60.0
 """A worker that has served so long has started well: the next pause is the first again."""
 _STOPPING_S: Final = 30.0
+_SILENT_S: Final = 20.0
+"""Longer than anything a worker does at one go."""
 _REFUSED: Final = 2
 
 
@@ -118,6 +122,7 @@ class Crew:
         own_api_port: The one before those on which each serves its own metrics; 0 takes free ones.
         say: Prints what somebody who starts it by hand wants to know.
         stop: Set when all shall end.
+        silent_s: After what silence a worker that serves is killed.
     """
 
     def __init__(
@@ -126,11 +131,13 @@ class Crew:
         own_api_port: int,
         say: Callable[[str], None],
         stop: asyncio.Event,
+        silent_s: float = _SILENT_S,
     ) -> None:
         self._settings = settings
         self._own_api_port = own_api_port
         self._say = say
         self._stop = stop
+        self._silent_s = silent_s
         self._banners: dict[int, str] = {}
         self._said = False
         self._refused = False
@@ -197,30 +204,42 @@ class Crew:
         """Return a worker's exit code, once it has ended or been made to."""
         assert process.stdout is not None  # it is a pipe
         assert process.stdin is not None
-        listening = asyncio.create_task(self._listen(process.stdout, place))
+        silent = asyncio.create_task(self._listen(process.stdout, place))
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
+            await asyncio.wait({ended, stopping, silent}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done() and not ended.done():
                 process.stdin.close()
                 await asyncio.wait({ended}, timeout=_STOPPING_S)
             if not ended.done():
-                _LOG.error("worker %d (process %d) does not stop", place.number, process.pid)
+                what = "does not stop" if stopping.done() else f"was silent for {self._silent_s:g} s"
+                _LOG.error("worker %d (process %d) %s", place.number, process.pid, what)
                 process.kill()
             return await ended
         finally:
-            for task in (listening, stopping):
+            for task in (silent, stopping):
                 task.cancel()
-            await asyncio.gather(listening, stopping, return_exceptions=True)
+            await asyncio.gather(silent, stopping, return_exceptions=True)
 
     async def _listen(self, stdout: asyncio.StreamReader, place: Place) -> None:
-        """Take note that a worker serves: it sends its banner then."""
-        line = await stdout.readline()
-        if not line:
-            return
+        """Take note that a worker serves: it sends its banner then. Return when it is silent afterwards."""
+        serves = False
+        while True:
+            try:
+                async with asyncio.timeout(self._silent_s if serves else None):
+                    line = await stdout.readline()
+            except TimeoutError:
+                return
+            if not line:  # it is ending
+                await asyncio.Event().wait()
+            if line.strip():
+                serves = True
+                self._serves(json.loads(line), place)
+
+    def _serves(self, banner: str, place: Place) -> None:
         _LOG.info("worker %d serves", place.number)
-        self._banners[place.number] = json.loads(line)
+        self._banners[place.number] = banner
         if len(self._banners) == self._settings.workers and not self._said:
             self._said = True
             self._say(f"{self._banners[1]}\nworkers: {self._settings.workers}")

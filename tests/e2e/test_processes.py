@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import os
 import pickle
 import random
@@ -29,7 +30,7 @@ from config.vtn_settings import VtnProgramSettings
 from feederloop.clock import WallClock
 from feederloop.operator_client import ApiClient
 from feederloop.vtn_program import Place
-from feederloop.vtn_workers import Orders
+from feederloop.vtn_workers import Crew, Orders
 from schemas.oadr20b import model as m
 from schemas.oadr20b import wire
 from schemas.oadr20b.enums import ResponseRequired
@@ -243,6 +244,35 @@ async def test_workers_serve_one_vtn_and_come_back(postgres_url: str, tmp_path: 
     for pid in after.values():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@pytest.mark.slow
+async def test_a_worker_that_hangs_is_replaced(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="feederloop.vtn_workers")
+    monkeypatch.chdir(tmp_path)
+    settings = load(
+        VtnProgramSettings, options={"plain": True, "port": 0, "db": postgres_url}, environment={}
+    )
+    stop = asyncio.Event()
+    crew = asyncio.create_task(Crew(settings, 0, lambda banner: None, stop, silent_s=5.0).serve())
+
+    async def told(words: str, times: int = 1) -> str:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found := [each for each in caplog.messages if words in each]) < times:
+                await asyncio.sleep(0.1)  # another process has to do something
+        return found[-1]
+
+    hung = int((await told("is process")).split()[-1])
+    await told("serves")
+    os.kill(hung, signal.SIGSTOP)
+    await told("serves", 2)
+    stop.set()
+    assert await crew == 0
+    assert f"worker 1 (process {hung}) was silent for 5 s" in caplog.messages
+    with pytest.raises(ProcessLookupError):
+        os.kill(hung, 0)
 
 
 @pytest.mark.slow
