@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from dso_engine.feeder_file import NetworkFile
     from feederloop.fleet.result import FleetRun
     from feederloop.fleet.work import Crew, FleetPlan
 
@@ -32,7 +36,9 @@ def fleet(
     ] = None,
     network: Annotated[
         list[Path] | None,
-        typer.Option(help="A network to vary, instead of those that ship; again for more.", exists=True),
+        typer.Option(
+            help="A network to vary (JSON or .dss), instead of those that ship; again for more.", exists=True
+        ),
     ] = None,
     pv_share: Annotated[tuple[float, float], typer.Option(help="Range of the share of homes with PV.")] = (
         0.1,
@@ -42,13 +48,15 @@ def fleet(
         tuple[float, float], typer.Option(help="Range of the factor on a feeder's line lengths.")
     ] = (0.5, 2.0),
     date: Annotated[str, typer.Option(help="Day, YYYY-MM-DD, in 2018.")] = "2018-05-16",
-    start: Annotated[str, typer.Option(help="First slot, local time HH:MM.")] = "12:00",
+    start: Annotated[str, typer.Option(help="First slot, HH:MM in UTC+1 all year.")] = "12:00",
     slots: Annotated[int, typer.Option(min=1, max=1008, help="Number of ten-minute slots.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Draws everything about the feeders.")] = 1,
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, max=256, help="Processes; 1 needs no Dask. Default: one per core with Dask, else 1."
+            min=1,
+            max=256,
+            help="Processes; 1 needs no Dask. Default with Dask: one per core, no more than blocks; else 1.",
         ),
     ] = None,
     per_block: Annotated[int, typer.Option(min=1, max=100, help="Feeders of a block.")] = 50,
@@ -65,7 +73,7 @@ def fleet(
     """Play market, phases, power flow, limits and real-time price for many synthetic feeders.
 
     The same plan gives the same results on any number of processes. Exit code 1: a state was not confirmed by
-    pandapower; 2: it cannot be played.
+    pandapower; 2: it cannot be played. docs/fleet.md says what is played and how feeders are drawn.
     """
     shares = _Ranges(homes=(homes, homes_most or homes), pv_share=pv_share, reach=reach)
     where = _Where(workers=workers, scheduler=scheduler, tls=(tls_ca, tls_cert, tls_key))
@@ -104,14 +112,21 @@ def _plan(
     slots: int,
     per_block: int,
 ) -> FleetPlan:
+    """What is to be played.
+
+    Raises:
+        ValueError: if it cannot be.
+        EngineError: if a network cannot be used.
+        ProfileError: if the profiles cannot be read.
+    """
     from config.settings import load_neighbourhood
-    from dso_engine.feeder_file import read_network_file
     from feederloop.fleet.generate import Fleet
     from feederloop.fleet.work import FleetPlan
 
-    return FleetPlan(
+    _check(ranges)
+    plan = FleetPlan(
         fleet=Fleet(
-            references=tuple(read_network_file(path) for path in networks),
+            references=tuple(_reference(path) for path in networks),
             neighbourhood=load_neighbourhood(),
             seed=seed,
             homes_min=ranges.homes[0],
@@ -126,21 +141,81 @@ def _plan(
         slots=slots,
         per_block=per_block,
     )
+    _check_year(plan)
+    return plan
+
+
+def _check(ranges: _Ranges) -> None:
+    """Look at what the command line says, in its own words.
+
+    Raises:
+        ValueError: if a range is none.
+    """
+    (fewest, most), (low, high), (shortest, longest) = ranges.homes, ranges.pv_share, ranges.reach
+    if fewest > most:
+        raise ValueError(f"--homes-most {most} is less than --homes {fewest}")
+    if not 0.0 <= low <= high <= 1.0:
+        raise ValueError(f"--pv-share {low:g} {high:g} is no range of shares: 0.1 0.9 is one")
+    if not 0.0 < shortest <= longest < math.inf:
+        raise ValueError(f"--reach {shortest:g} {longest:g} is no range of factors: 0.5 2 is one")
+
+
+def _check_year(plan: FleetPlan) -> None:
+    """Look whether there are profiles for all slots.
+
+    Raises:
+        ValueError: if not.
+        ProfileError: if they cannot be read.
+    """
+    from feederloop.simulation.profiles import LOCAL, ProfileError, load_profiles
+
+    profiles = load_profiles()
+    try:
+        for slot in (plan.start, plan.last):
+            profiles.index(slot)
+    except ProfileError as err:
+        first, last = (each.astimezone(LOCAL) for each in (plan.start, plan.last))
+        year = profiles.start.astimezone(LOCAL).year
+        raise ValueError(
+            f"load and sun are known for {year} only, and the slots are {first:%Y-%m-%d %H:%M} "
+            f"to {last:%Y-%m-%d %H:%M}"
+        ) from err
+
+
+def _reference(path: Path) -> NetworkFile:
+    """A network to vary, which is known to be one.
+
+    Raises:
+        EngineError: if it cannot be used.
+    """
+    from dso_engine.errors import InvalidFeeder
+    from dso_engine.feeder import build_network
+    from dso_engine.feeder_file import read_network_file
+    from dso_engine.opendss_read import read_opendss_file
+
+    file = read_opendss_file(path).file if path.suffix.lower() == ".dss" else read_network_file(path)
+    try:
+        build_network(file)
+    except InvalidFeeder as err:
+        raise InvalidFeeder(f"{path}: {err}") from err
+    return file
 
 
 def _play(make: Callable[[], FleetPlan], where: _Where, out: Path) -> None:
     from config.settings import SettingsError
     from dso_engine.errors import EngineError
-    from feederloop.fleet.files import write_run
+    from feederloop.fleet.files import check_folder, write_run
     from feederloop.fleet.result import summarise
     from feederloop.fleet.work import FleetError, run_fleet
     from feederloop.report.counting import counting
     from feederloop.simulation.profiles import ProfileError
 
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends as Ctrl-C does
     try:
         plan = make()
         with ExitStack() as stack:
-            crew = _crew(stack, where)
+            crew = _crew(stack, where, blocks=len(plan.orders()))
+            check_folder(out)
             tell = stack.enter_context(counting("fleet"))
             run = run_fleet(plan, crew, tell)
         page = write_run(plan, run, out)
@@ -148,6 +223,8 @@ def _play(make: Callable[[], FleetPlan], where: _Where, out: Path) -> None:
         _refuse(err)
     except KeyboardInterrupt:
         raise typer.Exit(code=130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     for label, value in (*_rows(run, plan), ("The page", str(page))):
         typer.echo(f"{label + ':':<46}{value}")
     raise typer.Exit(code=1 if summarise(run.results).unverified else 0)
@@ -171,11 +248,13 @@ def _instant(day: str, clock: str) -> datetime:
         found = datetime.fromisoformat(f"{day}T{clock}:00")
     except ValueError:
         raise ValueError(f"{day} {clock} is no day and time: 2018-05-16 12:00 is one") from None
+    if found.minute % 10:
+        raise ValueError(f"--start {clock}: a slot begins every ten minutes, at :00, :10 and so on")
     return found.replace(tzinfo=LOCAL)
 
 
-def _crew(stack: ExitStack, where: _Where) -> Crew:
-    """Whoever plays the blocks, for as long as the stack is open."""
+def _crew(stack: ExitStack, where: _Where, *, blocks: int) -> Crew:
+    """Whoever plays so many blocks, for as long as the stack is open."""
     from feederloop.fleet.cluster import DaskCrew, DaskTls, dask_is_here, local_client, remote_client
     from feederloop.fleet.work import FleetError, Here
 
@@ -191,8 +270,9 @@ def _crew(stack: ExitStack, where: _Where) -> Crew:
     if any(path is not None for path in where.tls):
         raise FleetError("--tls-ca, --tls-cert and --tls-key go with --scheduler")
     if workers is None:
-        workers = (os.cpu_count() or 1) if dask_is_here() else 1
+        workers = min(os.cpu_count() or 1, blocks) if dask_is_here() else 1
     if workers == 1:
+        import_module("feederloop.fleet.warm")  # pandapower compiles for seconds, whatever is played
         return Here()
     return DaskCrew(stack.enter_context(local_client(workers)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,11 +20,22 @@ from numpy.typing import NDArray
 from feederloop.bench.crowd_files import Crowd
 from feederloop.bench.load import BenchError
 
-__all__ = ["Child", "Crews", "Started", "Windows", "cores", "listening", "server", "started"]
+__all__ = [
+    "Child",
+    "Crews",
+    "Started",
+    "Windows",
+    "check_file_limit",
+    "cores",
+    "listening",
+    "server",
+    "started",
+]
 
 _START_S: Final = 120.0
 _ANSWER_S: Final = 120.0
 _END_S: Final = 30.0
+_FILES_BESIDE: Final = 400
 
 
 def cores() -> tuple[int, int]:
@@ -52,6 +64,7 @@ class Child:
             *(sys.executable, "-m", f"feederloop.bench.{module}", *map(str, words)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            process_group=0,  # Ctrl-C at a terminal is for us, and we end it
         )
         return cls(process, module)
 
@@ -196,6 +209,19 @@ class Started:
     rss: int
 
 
+def check_file_limit(vens: int) -> None:
+    """Look whether a process may open a file for each VEN; it would otherwise refuse some of them for ever.
+
+    Raises:
+        BenchError: if not.
+    """
+    needed, allowed = vens + _FILES_BESIDE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        raise BenchError(
+            f"{vens} VENs need {needed} open files, and {allowed} are allowed: ulimit -Hn {needed}"
+        )
+
+
 @asynccontextmanager
 async def server(crowd: Crowd) -> AsyncIterator[Started]:
     """Hold the VTN of a crowd.
@@ -203,6 +229,7 @@ async def server(crowd: Crowd) -> AsyncIterator[Started]:
     Raises:
         BenchError: if it does not start.
     """
+    check_file_limit(crowd.vens)
     began_s = time.monotonic()
     child = await Child.start("crowd_server", crowd.folder, crowd.vens, crowd.push, crowd.port, cores()[0])
     try:

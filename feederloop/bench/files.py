@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from feederloop.bench.load import BenchError
-from feederloop.bench.model import Machine, Record, Scope
+from feederloop.bench.model import Figure, Machine, Record, Remark, Scope
 
-__all__ = ["machine", "merged", "read", "write"]
+__all__ = ["check_target", "machine", "merged", "read", "write"]
 
 _RECORD: Final = TypeAdapter(Record)
 _LIBRARIES: Final = (
@@ -22,6 +23,8 @@ _LIBRARIES: Final = (
     "aiohttp",
     "lxml",
     "openleadr",
+    "signxml",
+    "cryptography",
     "uvloop",
     "sqlalchemy",
     "pandapower",
@@ -60,6 +63,22 @@ def _processor() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
+def check_target(path: Path) -> None:
+    """Look whether a file can be written, before anything is measured; one that is there stays as it is.
+
+    Raises:
+        BenchError: if it cannot.
+    """
+    there = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as err:
+        raise BenchError(f"{path}: {err}") from err
+
+
 def write(record: Record, path: Path) -> None:
     """Write a record as JSON.
 
@@ -80,44 +99,39 @@ def read(path: Path) -> Record:
     """
     try:
         return _RECORD.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as err:
+    except OSError as err:
         raise BenchError(f"{path}: {err}") from err
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise BenchError(f"{path} has no figures of ours: {where}: {first['msg']}") from err
 
 
 def merged(records: tuple[Record, ...]) -> Record:
     """Return one record with the messages of the last that has any, and likewise for engine and crowds.
 
+    What comes from another machine than the messages, or from other versions, says so.
+
     Args:
         records: At least one.
     """
     base = next((each for each in reversed(records) if each.rows), records[-1])
-    engine = next((each.engine for each in reversed(records) if each.engine), ())
-    crowds = [
-        next(
-            (each for each in reversed(records) if any(found.scope is scope for found in each.figures)), None
-        )
-        for scope in Scope
-    ]
-    return Record(
-        machine=base.machine,
-        vens=base.vens,
-        same_loop=base.same_loop,
-        rows=base.rows,
-        comparisons=base.comparisons,
-        skipped=base.skipped,
-        engine=engine,
-        figures=tuple(
-            found
-            for scope, each in zip(Scope, crowds, strict=True)
-            if each is not None
-            for found in each.figures
-            if found.scope is scope
-        ),
-        remarks=tuple(
-            found
-            for scope, each in zip(Scope, crowds, strict=True)
-            if each is not None
-            for found in each.remarks
-            if found.scope is scope
-        ),
+    engine = next((each for each in reversed(records) if each.engine), base)
+    figures: list[Figure] = []
+    remarks: list[Remark] = []
+    for scope in Scope:
+        for each in reversed(records):
+            found = [figure for figure in each.figures if figure.scope is scope]
+            if found:
+                figures += found
+                if each.machine.differs(base.machine):
+                    remarks.append(Remark(scope=scope, text=each.machine.elsewhere))
+                remarks += [remark for remark in each.remarks if remark.scope is scope]
+                break
+    return replace(
+        base,
+        engine=engine.engine,
+        engine_machine=engine.engine_machine or engine.machine,
+        figures=tuple(figures),
+        remarks=tuple(remarks),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import secrets
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from feederloop.bench import messages
 from feederloop.bench.replies import Expected, fault
 from schemas.oadr20b import wire
 from schemas.oadr20b.codec import encode_message
+from schemas.oadr20b.errors import WireError
 from schemas.oadr20b.model import (
     AnyMessage,
     CreatedPartyRegistration,
@@ -30,11 +32,13 @@ from schemas.oadr20b.model import (
 from schemas.oadr20b.simple_http import CONTENT_TYPE, PATH
 from vtn_server.dispatch import TABLE
 
-__all__ = ["BenchError", "BenchVen", "Measured", "Order", "ProcessClock", "fire"]
+__all__ = ["BenchError", "BenchVen", "Measured", "Order", "ProcessClock", "Refused", "fire"]
 
 _HEADERS: Final = {"Content-Type": CONTENT_TYPE, "Accept-Encoding": "identity"}
 """No compression: openleadr has none, and the same work is asked of everybody."""
 _PATIENCE: Final = aiohttp.ClientTimeout(total=120)
+_BEFOREHAND: Final = aiohttp.ClientTimeout(total=30)
+"""For what is sent outside of a measurement: nothing else is under way then."""
 _MOST_ITEMS: Final = 50
 
 
@@ -42,11 +46,24 @@ class BenchError(Exception):
     """The benchmark cannot go on; the text says why."""
 
 
-class ProcessClock:
-    """The CPU time of a process, all its threads, to the nanosecond.
+class Refused(BenchError):
+    """The VTN answered with another response code than 200.
 
     Args:
-        pid: The process; it must be on this machine.
+        text: What was refused, and why.
+        code: The response code.
+    """
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class ProcessClock:
+    """The CPU time of a process, or of several together, all their threads, to the nanosecond.
+
+    Args:
+        pids: The processes; they must be on this machine.
 
     Raises:
         BenchError: if its time cannot be read.
@@ -55,16 +72,25 @@ class ProcessClock:
     the scheduler counts.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._clock = (~pid << 3) | 2
-        try:
-            self.now_s()
-        except OSError as err:
-            raise BenchError(f"the CPU time of process {pid} cannot be read: {err}") from err
+    def __init__(self, *pids: int) -> None:
+        self._clocks = tuple((~pid << 3) | 2 for pid in pids)
+        for pid, clock in zip(pids, self._clocks, strict=True):
+            try:
+                time.clock_gettime(clock)
+            except OSError as err:
+                reason = "there is none" if err.errno == errno.EINVAL else err
+                raise BenchError(f"the CPU time of process {pid} cannot be read: {reason}") from err
 
     def now_s(self) -> float:
-        """Return the CPU time since the process began, s."""
-        return time.clock_gettime(self._clock)
+        """Return the CPU time since they began, s.
+
+        Raises:
+            BenchError: if one has ended.
+        """
+        try:
+            return sum(map(time.clock_gettime, self._clocks))
+        except OSError as err:
+            raise BenchError("the process that is measured has ended") from err
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,17 +151,27 @@ class BenchVen:
         Raises:
             BenchError: if there is none, or it says that something went wrong.
         """
+        what = f"{self.name}: {type(message).__name__}"
         try:
-            async with self.http.post(self._path(message), data=self._body(message)) as answer:
+            async with self.http.post(
+                self._path(message), data=self._body(message), timeout=_BEFOREHAND
+            ) as answer:
                 status, body = answer.status, await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as err:
-            raise BenchError(f"{self.url}: {err or type(err).__name__}") from err
+        except TimeoutError as err:
+            raise BenchError(f"{self.url} does not answer: {what} waits for {_BEFOREHAND.total} s") from err
+        except aiohttp.ClientError as err:
+            raise BenchError(f"{self.url} cannot be reached: {err}") from err
         if status != 200:
-            raise BenchError(f"{type(message).__name__} was answered with status {status}: {body[:200]!r}")
-        reply = wire.read(body)
+            shown = f": {body[:200].decode(errors='replace')}" if body else "; its log may have the reason"
+            raise BenchError(f"{what} was answered with HTTP status {status}{shown}")
+        try:
+            reply = wire.read(body)
+        except WireError as err:
+            raise BenchError(f"{self.url} is no VTN of profile 2.0b: {what} was answered with {err}") from err
         response = getattr(reply, "response", None)
         if response is not None and response.code != "200":
-            raise BenchError(f"{type(message).__name__} was answered with {response}")
+            said = f" ({response.description})" if response.description else ""
+            raise Refused(f"{what} was refused with {response.code}{said}", response.code)
         return reply
 
     async def join(self) -> None:

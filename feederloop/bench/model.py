@@ -216,6 +216,23 @@ class Machine:
     versions: tuple[str, ...]
     load: float
 
+    def differs(self, other: Machine) -> bool:
+        """Whether this is another machine, or has another version of something both name."""
+        mine, theirs = (dict(text.rsplit(" ", 1) for text in each.versions) for each in (self, other))
+        return (self.processor, self.cores, self.system) != (
+            other.processor,
+            other.cores,
+            other.system,
+        ) or any(mine[name] != theirs[name] for name in mine.keys() & theirs.keys())
+
+    @property
+    def elsewhere(self) -> str:
+        """What is said of figures from here among figures from another one."""
+        return (
+            f"Measured on another machine or with other versions: {self.processor}, {self.cores} cores, "
+            f"{self.system}; {', '.join(self.versions)}."
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -224,6 +241,7 @@ class Record:
     Attributes:
         vens: How many VENs sent at the same time.
         same_loop: Whether the others ran on uvloop, too.
+        engine_machine: Where the engine was measured; None is where everything was.
         figures: Of runs with many VENs; ``remarks`` say how they were done.
     """
 
@@ -234,6 +252,7 @@ class Record:
     comparisons: tuple[Comparison, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     engine: tuple[EngineRow, ...] = ()
+    engine_machine: Machine | None = None
     figures: tuple[Figure, ...] = ()
     remarks: tuple[Remark, ...] = ()
 

@@ -27,12 +27,19 @@ _HOW: Final = """\
 How it is measured (`feederloop bench vtn --against openleadr`):
 
 * Each server runs as a process of its own. Ours is what `feederloop vtn` starts, with its SQLite store on
-  disk: a reply that changes something leaves after its transaction is durable. openleadr 0.5.36 keeps its
-  state in memory. "Bare aiohttp" is a handler that reads the body and returns constant bytes.
+  disk: a reply that changes something leaves after its transaction is durable. openleadr keeps its state
+  in memory, in handlers of a few lines. "Bare aiohttp" is a handler that reads the body and returns constant
+  bytes.
 * {loops}
 * {vens} VENs send at the same time, each over a kept-alive connection of its own, one message after the
   other. Messages are built and signed before a round; every reply is checked by its body: message type,
   response code, receiver, event version and number of intervals, presence of a signature.
+* Both VTNs check every message against the official schema. Messages of one kind differ in ids, times and
+  values, as those of one make of VEN do. That helps ours: it has learned the form of such bodies after the
+  first ones, and what has a form that it does not know costs more.
+* openleadr refuses what was signed more than five seconds ago, and takes so long for a message with RSA
+  signatures that each VEN sends one of a kind in a round there: its column "messages" is smaller, and its
+  latencies are mostly the wait for the other VENs.
 * CPU is the time of the server's whole process, all its threads, divided by the messages. The servers take
   turns in every round, so that whatever else the machine does falls on all of them; figures are medians of
   the rounds, ratios the medians of the ratios of neighbouring rounds.
@@ -135,7 +142,8 @@ def tables(record: Record) -> RenderableType:
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in head:
-        table.add_column(name, justify="right" if name.endswith((" ms", " s", "CPU", "messages")) else "left")
+        number = name.endswith((" ms", " s", "CPU", "messages", "measured", "rounds"))
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -145,8 +153,8 @@ def page(record: Record) -> str:
     """Return the page as Markdown."""
     parts = [
         "# Benchmarks",
-        "Made by `feederloop bench report` from what `feederloop bench vtn` and `feederloop bench engine` "
-        "measured; not written by hand.",
+        "Made by `feederloop bench report` from the `--json` files of the other `feederloop bench` commands; "
+        "not written by hand.",
         _machine(record.machine),
     ]
     if record.rows:
@@ -170,12 +178,21 @@ def page(record: Record) -> str:
         )
     if record.engine:
         cells = [_engine_cells(each) for each in record.engine]
-        parts += ["## Engine", "One thread, one after the other.", _markdown(_ENGINE_HEAD, cells)]
+        parts += ["## Engine", _engine_says(record), _markdown(_ENGINE_HEAD, cells)]
     for scope in Scope:
         if found := [_figure_cells(each) for each in record.figures if each.scope is scope]:
             remarks = "\n".join(f"* {each.text}" for each in record.remarks if each.scope is scope)
             parts += [f"## {_TITLES[scope]}", remarks, _markdown(_FIGURE_HEAD, found)]
     return "\n\n".join(each for each in parts if each) + "\n"
+
+
+def _engine_says(record: Record) -> str:
+    text = "`feederloop bench engine`: one thread, one after the other."
+    there = record.engine_machine
+    if there is None or there == record.machine:
+        return text
+    other = f" {there.elsewhere}" if there.differs(record.machine) else ""
+    return f"{text} Date: {there.date}.{other}"
 
 
 def _machine(machine: Machine) -> str:

@@ -20,6 +20,7 @@ from feederloop.bench.model import Contestant, Kind, Sample, Skipped, Transport
 from feederloop.bench.replies import Expected
 from feederloop.bench.server import ChildServer, Server
 from schemas.oadr20b import wire
+from schemas.oadr20b.errors import WireError
 from schemas.oadr20b.model import DistributeEvent, Poll, RequestEvent
 
 __all__ = ["Outcome", "Plan", "play", "play_children"]
@@ -202,7 +203,7 @@ async def _events(turn: _Turn) -> None:
     if not turn.wants(*kinds):
         return
     if not turn.server.can_publish:
-        turn.skip("nobody tells this VTN to publish an event", *kinds)
+        turn.skip("nobody can tell this VTN to publish an event; of one of ours: --operator", *kinds)
         return
     vens = turn.server.vens
     polls: list[Measured] = []
@@ -235,7 +236,10 @@ async def _events(turn: _Turn) -> None:
 
 
 def _answer(turn: _Turn, ven: BenchVen, bodies: Sequence[bytes]) -> list[Order]:
-    sent = wire.read(bodies[0])
+    try:
+        sent = wire.read(bodies[0])
+    except WireError as err:
+        raise BenchError(f"the event cannot be read: {err}") from err
     answer = messages.answer_to(sent, ven.ven_id) if isinstance(sent, DistributeEvent) else None
     if answer is None:
         raise BenchError("the event wants no answer")
@@ -247,7 +251,7 @@ def _reports(kind: Kind, intervals: int) -> Callable[[_Turn], Awaitable[None]]:
         if not turn.wants(kind):
             return
         if not all(ven.requests for ven in turn.server.vens):
-            turn.skip("this VTN asks for no reports", kind)
+            turn.skip("this VTN asks for no reports; one of ours does with --operator", kind)
             return
         orders: list[list[Order]] = []
         for ven in turn.server.vens:

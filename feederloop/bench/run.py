@@ -9,36 +9,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from certs.tls import CertificateFiles, TlsError, TlsFiles
 from config import settings
 from feederloop.bench.files import machine
-from feederloop.bench.grounds import client_of
-from feederloop.bench.load import BenchError, BenchVen, ProcessClock
 from feederloop.bench.model import Contestant, Figure, Record, Remark, Transport, compare, summarise
+from feederloop.bench.remote import RemoteVtn
 from feederloop.bench.rounds import Outcome, Plan, play, play_children
-from feederloop.bench.server import RemoteServer
+from feederloop.quiet import quiet_stdout
 
-__all__ = ["Choice", "RemoteVtn", "measure_all_of_engine", "measure_crowd", "measure_vtn"]
+__all__ = ["Choice", "measure_all_of_engine", "measure_crowd", "measure_vtn"]
 
 Say = Callable[[str], None]
 _QUICK: Final = (Transport.PLAIN, Transport.SIGNED_EC)
 _NETWORKS: Final = Path(settings.__file__).parent / "networks"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteVtn:
-    """A VTN that runs already.
-
-    Attributes:
-        names: The venNames it knows; it gives them their venIDs.
-        certs: The folder of the authority that issued the VENs' certificates.
-        pid: Its process, where it is on this machine.
-    """
-
-    url: str
-    names: tuple[str, ...]
-    certs: Path | None
-    pid: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +58,8 @@ def measure_vtn(choice: Choice, now: datetime, say: Say) -> Record:
         same_loop=choice.same_loop,
     )
     if choice.remote is not None:
-        outcome = asyncio.run(_play_remote(choice.remote, choice.transports, plan, say))
+        transport = choice.remote.transport(choice.transports or ())
+        outcome = asyncio.run(_play_remote(choice.remote, transport, plan, say))
         vens = len(choice.remote.names)
     else:
         transports = choice.transports or (_QUICK if choice.quick else tuple(Transport))
@@ -94,45 +77,19 @@ def measure_vtn(choice: Choice, now: datetime, say: Say) -> Record:
     )
 
 
-async def _play_remote(
-    vtn: RemoteVtn, transports: tuple[Transport, ...] | None, plan: Plan, say: Say
-) -> Outcome:
-    if not vtn.names:
-        raise BenchError("a VTN at a URL needs the names of VENs that it knows: --ven NAME")
-    suggested = Transport.PLAIN if vtn.certs is None else Transport.TLS
-    transport = suggested if not transports else transports[0]
-    if transports and len(transports) > 1:
-        raise BenchError("a VTN at a URL has one transport")
-    if (transport is Transport.PLAIN) != (vtn.certs is None):
-        raise BenchError("TLS needs certificates: --certs FOLDER, and plain HTTP none")
-    server = RemoteServer(
-        who=Contestant.REMOTE,
-        transport=transport,
-        url=vtn.url,
-        clock=None if vtn.pid is None else ProcessClock(vtn.pid),
-        seats=[_seat(vtn, name, transport) for name in vtn.names],
-    )
-    return await play([server], plan, say)
-
-
-def _seat(vtn: RemoteVtn, name: str, transport: Transport) -> BenchVen:
-    if vtn.certs is None:
-        return BenchVen.connect(name, vtn.url.rstrip("/"), None, None)
-    base = vtn.certs / "issued" / "ven" / name
-    own = CertificateFiles(certificate=base / f"{transport.key}.pem", key=base / f"{transport.key}.key")
-    files = TlsFiles(own=(own,), trust=vtn.certs / "trust.pem")
-    try:
-        tls, signer = client_of(files, signed=transport.signed)
-    except (TlsError, OSError, ValueError) as err:
-        raise BenchError(f"{name}: {err}") from err
-    return BenchVen.connect(name, vtn.url.rstrip("/"), tls, signer)
+async def _play_remote(vtn: RemoteVtn, transport: Transport, plan: Plan, say: Say) -> Outcome:
+    outcome = await play([vtn.server(transport)], plan, say)
+    vtn.check_clock([each.cpu_ms for each in outcome.samples if each.cpu_ms is not None])
+    return outcome
 
 
 def measure_all_of_engine(now: datetime, say: Say, *, quick: bool) -> Record:
     """Measure the computations of the engine."""
     from feederloop.bench.engine import measure_engine  # it brings the solvers, which take seconds
 
-    return Record(machine=machine(now), engine=measure_engine(_NETWORKS, say, quick=quick))
+    with quiet_stdout():  # HiGHS greets
+        rows = measure_engine(_NETWORKS, say, quick=quick)
+    return Record(machine=machine(now), engine=rows)
 
 
 def measure_crowd(

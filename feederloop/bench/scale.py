@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from feederloop.bench.crowd_census import fill_store
 from feederloop.bench.crowd_files import Crowd
-from feederloop.bench.crowd_stage import Child, Windows, cores, server, started
+from feederloop.bench.crowd_stage import Child, Windows, check_file_limit, cores, server, started
 from feederloop.bench.model import Figure, Remark, Scope, percentile
 
 __all__ = ["ScaleChoice", "busy_remark", "measure_scale"]
@@ -50,6 +50,7 @@ async def measure_scale(choice: ScaleChoice, say: Say) -> tuple[tuple[Figure, ..
     Raises:
         BenchError: if a process does not do what it should.
     """
+    check_file_limit(choice.vens)
     with tempfile.TemporaryDirectory(prefix="feederloop-bench-") as place:
         nobody = Crowd(folder=Path(place) / "nobody", vens=0)
         crowd = Crowd(folder=Path(place) / "crowd", vens=choice.vens)

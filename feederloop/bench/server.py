@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from feederloop.bench.grounds import Grounds, client_of
 from feederloop.bench.load import BenchError, BenchVen, ProcessClock
 from feederloop.bench.model import Contestant, Transport
 
-__all__ = ["ChildServer", "RemoteServer", "Server"]
+__all__ = ["ChildServer", "Server"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +92,7 @@ class ChildServer(Server):
             "uvloop" if self.same_loop or self.who is Contestant.OURS else "asyncio",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            process_group=0,  # Ctrl-C at a terminal is for us, and we end it
         )
         self.url = await self._line("listens at ")
         self.clock = ProcessClock(self.process.pid)
@@ -154,23 +154,3 @@ class ChildServer(Server):
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
-
-
-@dataclass(slots=True, kw_only=True)
-class RemoteServer(Server):
-    """Any VTN of profile 2.0b by its URL, which knows the VENs already.
-
-    Attributes:
-        seats: A VEN's name with what it connects with.
-    """
-
-    seats: Sequence[BenchVen]
-
-    async def start(self) -> None:
-        """Register the VENs.
-
-        Raises:
-            BenchError: if the VTN does not go along.
-        """
-        self.vens.extend(self.seats)
-        await self.join()

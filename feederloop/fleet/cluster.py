@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,7 +45,12 @@ _NO_PAGES: Final[dict[str, object]] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
 }
-_PRELOADED: Final = ("distributed", "feederloop.fleet.cluster", "feederloop.fleet.warm")
+_PRELOADED: Final = (
+    "feederloop.fleet.apart",
+    "distributed",
+    "feederloop.fleet.cluster",
+    "feederloop.fleet.warm",
+)
 _MISSING: Final = "several processes need Dask: install feederloop[fleet], or use --workers 1"
 
 
@@ -175,25 +183,55 @@ def local_client(workers: int) -> Iterator[Client]:
     from distributed.security import Security
 
     security = Security.temporary()  # type: ignore[no-untyped-call]  # distributed
-    with (
-        _forked_from_one_import(),
-        LocalCluster(  # type: ignore[no-untyped-call]  # distributed
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host=_LOOPBACK,
-            protocol="tls://",
-            scheduler_port=0,
-            # Without an address it would be port 8787, free or not. Nothing is served there.
-            dashboard_address=f"{_LOOPBACK}:0",
-            scheduler_kwargs={"dashboard": False},
-            worker_dashboard_address=None,
-            security=security,
-            silence_logs=logging.ERROR,  # what Dask warns of, lost workers, is counted and told at the end
-        ) as cluster,
-        Client(cluster) as client,  # type: ignore[no-untyped-call]  # distributed
-    ):
+    with _forked_from_one_import(), ExitStack() as stack:
+        with _undisturbed():
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]  # distributed
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host=_LOOPBACK,
+                protocol="tls://",
+                scheduler_port=0,
+                # Without an address it would be port 8787, free or not. Nothing is served there.
+                dashboard_address=f"{_LOOPBACK}:0",
+                scheduler_kwargs={"dashboard": False},
+                worker_dashboard_address=None,
+                security=security,
+                silence_logs=logging.ERROR,  # lost workers, of which Dask warns, are counted and told
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(Client(cluster))  # type: ignore[no-untyped-call]  # distributed
         yield client
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM for the end: a Dask cluster that is half there cannot be closed.
+
+    Raises:
+        KeyboardInterrupt: at the end, if one of them came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        heard.append(number)
+
+    kept = [
+        (each, signal.signal(each, note))
+        for each in (signal.SIGINT, signal.SIGTERM)
+        if callable(signal.getsignal(each))
+    ]
+    try:
+        yield
+    finally:
+        for number, handler in kept:
+            signal.signal(number, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 @contextmanager

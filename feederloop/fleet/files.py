@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydantic import TypeAdapter
 
@@ -15,7 +16,7 @@ from feederloop.fleet.page import fleet_charts, fleet_page
 from feederloop.fleet.result import FeederWorst, FleetRun, SlotResult, Summary, summarise, worst_of
 from feederloop.fleet.work import FleetPlan
 
-__all__ = ["FleetDocument", "results_csv", "write_run"]
+__all__ = ["FleetDocument", "check_folder", "results_csv", "write_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,17 @@ def results_csv(results: Sequence[SlotResult]) -> str:
     writer.writerow(names)
     writer.writerows([_cell(getattr(result, name)) for name in names] for result in results)
     return buffer.getvalue()
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder and look whether files can be written there, before anything is played.
+
+    Raises:
+        OSError: if not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def write_run(plan: FleetPlan, run: FleetRun, folder: Path) -> Path:

@@ -70,7 +70,7 @@ class Fleet:
         """Check the ranges.
 
         Raises:
-            ValueError: if there is no reference or a number is out of range.
+            ValueError: if there is no reference, one has no homes, or a number is out of range.
         """
         shares = (self.pv_share_min, self.pv_share_max, self.battery_share)
         if not self.references or self.seed < 0 or not 1 <= self.homes_min <= self.homes_max:
@@ -83,6 +83,9 @@ class Fleet:
             raise ValueError("shares are in [0, 1] and the length spread in [0, 1)")
         if not 0 <= self.switches <= 7 or not self.balance > 0.0:
             raise ValueError("switches are 0 to 7 and the balance is positive")
+        empty = [each.name for each in self.references if not each.households]
+        if empty:
+            raise ValueError(f"{', '.join(empty)}: a reference has homes, whose places are drawn from")
         parts = [each.model_dump_json() for each in (*self.references, self.neighbourhood)]
         numbers = (self.seed, self.homes_min, self.homes_max, self.length_spread, self.reach_min)
         more = (self.reach_max, *shares, self.pv_kwp_min, self.pv_kwp_max, self.switches, self.balance)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,18 @@ from aiohttp import web
 from typer.testing import CliRunner
 
 from feederloop.bench.grounds import now
-from feederloop.bench.load import BenchError, BenchVen, fire
+from feederloop.bench.load import BenchError, BenchVen, Refused, fire
 from feederloop.bench.model import Contestant, Kind, Sample, Transport
+from feederloop.bench.remote import RemoteServer, RemoteVtn
 from feederloop.bench.replies import Expected
 from feederloop.bench.rounds import Outcome, Plan, play, play_children
-from feederloop.bench.server import RemoteServer
 from feederloop.bench_cli import bench_app
+from feederloop.operator_client import ApiClient
+from schemas.oadr20b.enums import EventStatus
 from schemas.oadr20b.model import Poll
+from vtn_server import api_models as api
+from vtn_server.api import serve_api
+from vtn_server.api_desk import Desk
 from vtn_server.http import serve
 from vtn_server.operator import Operator, Provision, VenId
 from vtn_server.peers import ClaimedNames
@@ -29,6 +35,7 @@ from vtn_server.sqlstore import SqlStore
 pytestmark = pytest.mark.e2e
 
 NAMES = ("ven-000", "ven-001")
+TOKEN = "a-token-of-the-operator"
 
 
 def quiet(line: str) -> None:
@@ -54,8 +61,8 @@ async def test_every_kind_is_measured_with_signatures() -> None:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[str]:
-    """A VTN that nobody tells what to do."""
+async def running(folder: Path) -> AsyncIterator[tuple[str, Operator]]:
+    """A VTN that nobody tells what to do, unless through its operator."""
     store = SqlStore(folder / "vtn.sqlite")
     ids = iter(range(10_000))
     service = await VtnService.start(
@@ -64,16 +71,17 @@ async def running(folder: Path) -> AsyncIterator[str]:
         now=now,
         new_id=lambda: f"id-{next(ids)}",
     )
-    await Operator(service).provision([Provision(ven_id=VenId(each), ven_name=each) for each in NAMES])
+    operator = Operator(service)
+    await operator.provision([Provision(ven_id=VenId(each), ven_name=each) for each in NAMES])
     server = await serve(service, peers=ClaimedNames())
-    yield server.url
+    yield server.url, operator
     await server.close()
     await service.close()
     await store.close()
 
 
 async def test_a_vtn_at_a_url_is_measured_with_what_a_ven_may_send(tmp_path: Path) -> None:
-    async with running(tmp_path) as url:
+    async with running(tmp_path) as (url, _):
         server = RemoteServer(
             who=Contestant.REMOTE,
             transport=Transport.PLAIN,
@@ -87,23 +95,66 @@ async def test_a_vtn_at_a_url_is_measured_with_what_a_ven_may_send(tmp_path: Pat
     assert {each.kind for each in outcome.skipped} == set(Kind) - set(found)
 
 
-async def test_a_wrong_reply_ends_the_measurement() -> None:
+async def test_an_operator_makes_all_kinds_possible_and_leaves_nothing_open(tmp_path: Path) -> None:
+    numbers = iter(range(1_000))
+    async with running(tmp_path) as (url, operator), AsyncExitStack() as stack:
+        desk = Desk(
+            operator=operator, now=now, new_id=lambda: f"made-{next(numbers)}", version="0", vtn_id="Vtn"
+        )
+        server = await serve_api(desk, TOKEN)
+        stack.push_async_callback(server.close)
+        client = ApiClient(server.url, TOKEN)
+        vtn = RemoteVtn.of(url, NAMES, pids=(os.getpid(),), operator=client)
+        outcome = await play([vtn.server(Transport.PLAIN)], Plan(rounds=1, vens=2, each=1), quiet)
+        (event,) = (await asyncio.to_thread(client.ask, api.EventList, "GET", "events")).events
+        assert event.status is EventStatus.CANCELLED
+        reports = (await asyncio.to_thread(client.ask, api.ReportList, "GET", "reports")).reports
+        assert [each.cancelled for each in reports] == [True, True]
+    assert set(by_kind(outcome, Contestant.REMOTE)) == set(Kind)
+    assert outcome.skipped == []
+
+
+@asynccontextmanager
+async def answering(body: bytes) -> AsyncIterator[str]:
+    """What answers everything with the same."""
+
     async def handle(request: web.Request) -> web.Response:
         await request.read()
-        return web.Response(body=b"<html/>", content_type="application/xml")
+        return web.Response(body=body, content_type="application/xml")
 
     app = web.Application()
     app.router.add_post("/{path:.*}", handle)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    ven = BenchVen.connect("ven-000", url, None, None)
-    order = ven.order(Poll(ven_id="ven-000"), Expected(kind=Kind.EMPTY_POLL, ven_id="ven-000"))
-    with pytest.raises(BenchError, match="not an oadrResponse"):
-        await fire([ven], [[order]], None)
-    await ven.http.close()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+async def test_a_wrong_reply_ends_the_measurement() -> None:
+    async with answering(b"<html/>") as url:
+        ven = BenchVen.connect("ven-000", url, None, None)
+        order = ven.order(Poll(ven_id="ven-000"), Expected(kind=Kind.EMPTY_POLL, ven_id="ven-000"))
+        with pytest.raises(BenchError, match="not an oadrResponse"):
+            await fire([ven], [[order]], None)
+        await ven.http.close()
+
+
+async def test_what_is_no_vtn_is_one_sentence() -> None:
+    async with answering(b"<html/>") as url:
+        ven = BenchVen.connect("ven-000", url, None, None)
+        with pytest.raises(BenchError, match="is no VTN of profile"):
+            await ven.join()
+        await ven.http.close()
+
+
+async def test_a_refusal_has_the_code_and_the_reason_of_the_vtn(tmp_path: Path) -> None:
+    async with running(tmp_path) as (url, _):
+        ven = BenchVen.connect("nobody", url, None, None)
+        with pytest.raises(Refused, match=r"^nobody: CreatePartyRegistration was refused with 463 ") as told:
+            await ven.join()
+        assert told.value.code == "463"
+        await ven.http.close()
 
 
 async def test_nobody_at_the_url_is_one_sentence() -> None:

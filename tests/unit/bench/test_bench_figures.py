@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from feederloop.bench.files import merged, read, write
 from feederloop.bench.load import BenchError
 from feederloop.bench.model import (
     Contestant,
     EngineRow,
+    Figure,
     Kind,
     Machine,
     Record,
     Sample,
+    Scope,
     Skipped,
     Target,
     Transport,
@@ -22,7 +28,7 @@ from feederloop.bench.model import (
     percentile,
     summarise,
 )
-from feederloop.bench.page import page
+from feederloop.bench.page import page, tables
 
 MACHINE = Machine(
     date="2026-11-24 10:00 UTC", processor="P", cores=2, system="Linux", versions=("Python 3",), load=0.5
@@ -140,6 +146,53 @@ def test_the_page_says_what_was_measured_where_and_what_not() -> None:
     assert "report, 1 interval of the VTN at the URL: why not" in text
     assert "7 VENs" in text
     assert "asyncio's own" in text
+
+
+def test_figures_from_another_machine_or_time_say_so() -> None:
+    later, other = replace(MACHINE, date="2026-11-25 10:00 UTC"), replace(MACHINE, processor="Q", cores=64)
+    row = EngineRow(what="auction", rounds=3, median_ms=1.5, best_ms=1.0)
+    soak = Figure(scope=Scope.SOAK, what="length", value=60.0, unit="min")
+    same = page(merged((record(), Record(machine=MACHINE, engine=(row,), figures=(soak,)))))
+    assert "another machine" not in same
+    assert same.count("2026-11-24 10:00 UTC") == 1
+    text = page(merged((record(), Record(machine=later, engine=(row,)))))
+    assert "one after the other. Date: 2026-11-25 10:00 UTC.\n" in text
+    found = merged((Record(machine=other, engine=(row,)), Record(machine=other, figures=(soak,)), record()))
+    text = page(found)
+    assert text.count("another machine or with other versions: Q, 64 cores") == 2
+    assert text.index("* Machine: P, 2 cores") < text.index("## Engine")
+    assert merged((found,)) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"date": "later", "load": 9.0}, False),
+        ({"versions": ("Python 3", "numpy 2")}, False),
+        ({"versions": ("Python 4",)}, True),
+        ({"cores": 3}, True),
+        ({"system": "BSD"}, True),
+    ],
+)
+def test_what_makes_figures_incomparable(change: dict[str, Any], differs: bool) -> None:
+    other = replace(MACHINE, **change)
+    assert other.differs(MACHINE) is MACHINE.differs(other) is differs
+
+
+def test_of_two_runs_the_later_counts() -> None:
+    runs = [
+        Record(machine=MACHINE, figures=(Figure(scope=Scope.SOAK, what="length", value=v, unit="min"),))
+        for v in (13.0, 60.0)
+    ]
+    assert [each.value for each in merged(tuple(runs)).figures] == [60.0]
+
+
+def test_a_table_in_a_pipe_cuts_no_word() -> None:
+    samples = (replace(sample(Contestant.REMOTE, 0.5), transport=Transport.SIGNED_RSA, kind=Kind.REPORT_60),)
+    console = Console(width=60, file=StringIO())
+    console.print(tables(Record(machine=MACHINE, rows=summarise(samples))))
+    assert isinstance(console.file, StringIO)
+    assert "…" not in console.file.getvalue()
 
 
 def test_a_page_without_messages_has_the_engine_only() -> None:
