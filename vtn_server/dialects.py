@@ -50,6 +50,8 @@ _CONNECTION: Final = {
 """How long a PostgreSQL server may be silent before it counts as gone: by itself the system would wait for a
 quarter of an hour, and of one that is asked nothing for hours."""
 _BUSY_TIMEOUT_MS: Final = 5000
+_PAGES_KIB: Final = 1024
+"""Of a connection, in memory; what is not there is in the system's memory, a few microseconds away."""
 _LOCKED: Final = "55P03"
 """The SQLSTATE where a lock was not to be had in time."""
 _PASSING: Final = ("40001", "40P01", _LOCKED)
@@ -122,6 +124,7 @@ def _sqlite_connected(connection: DBAPIConnection, entry: ConnectionPoolEntry) -
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA cache_size={-_PAGES_KIB}")
     cursor.close()
 
 
