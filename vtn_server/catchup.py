@@ -13,8 +13,8 @@ Rules:
    (:attr:`Follower.is_current`): then nothing may be answered from memory any more.
 5. One process leads: while it does, :meth:`Follower.leading` holds its duties, such as pushes.
 
-How late a poll may be at a process that serves: normally the few milliseconds of one notification and one
-read; at the worst ``stale_s``.
+How late a poll may be at a process that serves: normally ``gather_s`` and the few milliseconds of one
+notification and one read; at the worst ``stale_s``.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Follower:
         self.limits: Final = limits
         self._notes: list[Note] = []
         self._arrived = asyncio.Event()
+        self._answered = asyncio.Event()
         self._wanted = asyncio.Event()
         self._asked = 0
         self._heard = 0
@@ -207,6 +208,7 @@ class Follower:
         async for note in line.notes():
             if note.origin == self.origin and note.ping:
                 self._heard = max(self._heard, note.ping)
+                self._answered.set()
             self._notes.append(note)
             self._arrived.set()
 
@@ -236,6 +238,7 @@ class Follower:
     async def _apply(self) -> None:
         while True:
             await self._arrived.wait()
+            await self._gather()
             self._arrived.clear()
             notes, self._notes = self._notes[:_MOST_AT_ONCE], self._notes[_MOST_AT_ONCE:]
             if self._notes:
@@ -244,6 +247,15 @@ class Follower:
             ping = max((each.ping for each in notes if each.origin == self.origin), default=0)
             if ping:
                 await self._is_current_by(ping)
+
+    async def _gather(self) -> None:
+        """Let more notes come, so that what many commits changed is read at one go, unless somebody waits."""
+        try:
+            async with asyncio.timeout(self.limits.gather_s):
+                await self._answered.wait()
+        except TimeoutError:
+            return
+        self._answered.clear()
 
     async def _is_current_by(self, ticket: int) -> None:
         self._current_at = self._loop.time()

@@ -51,6 +51,7 @@ class FollowLimits:
         deaf_s: Without hearing itself, until the line counts as lost.
         stale_s: Without having caught up, until nothing is answered any more.
         patience_s: How long a request may wait for the others.
+        gather_s: Between hearing of a change that nobody waits for and reading it.
         pause_s: Before a new line is tried for.
         push_delay_s: Before work of another process's commit is told of: its reply shall be out first.
     """
@@ -59,6 +60,7 @@ class FollowLimits:
     deaf_s: float = 3.0
     stale_s: float = 10.0
     patience_s: float = 5.0
+    gather_s: float = 0.02
     pause_s: float = 0.5
     push_delay_s: float = 0.1
 

@@ -54,13 +54,14 @@ class FakeSharing:
     def __init__(self) -> None:
         self.lines: list[FakeLine] = []
         self.faults: list[Exception] = []
+        self.asked: list[Note] = []
 
     async def open_line(self) -> Line:
         self.lines.append(FakeLine(comes_back))
         return self.lines[-1]
 
     async def changed(self, note: Note) -> Snapshot:
-        del note
+        self.asked.append(note)
         if self.faults:
             raise self.faults.pop()
         return NOTHING
@@ -109,6 +110,19 @@ async def test_a_fault_ends_no_following() -> None:
         await follower.catch_up()
         assert line.closed
         assert not sharing.faults
+
+
+async def test_what_many_commits_changed_is_read_at_one_go() -> None:
+    """And at once where somebody waits: here the pause would last for an hour."""
+    sharing, line = FakeSharing(), FakeLine(comes_back)
+    async with following(sharing, line, FollowLimits(gather_s=3600.0, patience_s=60.0)) as follower:
+        for ven_id in ("a", "b"):
+            line.heard.put_nowait(Note(origin="another", vens=frozenset([ven_id])))
+            for _ in range(10):
+                await asyncio.sleep(0)  # so that it is heard
+            assert not sharing.asked
+        await follower.catch_up()
+        assert [each.vens for each in sharing.asked] == [frozenset(["a", "b"])]
 
 
 async def test_a_line_in_steady_use_is_not_lost() -> None:
