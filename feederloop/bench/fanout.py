@@ -22,6 +22,8 @@ __all__ = ["FanoutChoice", "measure_fanout"]
 Say = Callable[[str], None]
 _REPLY_S: Final = 0.25
 """What the answer to a poll may take; a VEN that has just polled sees the price a period and that later."""
+_LATE_S: Final = 2.0
+"""How much longer is waited before a VEN counts as one that was not given it."""
 _PUSH_S: Final = 3.0
 _PATIENCE_S: Final = 90.0
 
@@ -84,7 +86,7 @@ async def _pull(crowd: Crowd, choice: FanoutChoice, say: Say) -> tuple[list[Figu
         before = await vtn.child.ask("state")
         price = await vtn.child.ask("publish pull")
         await crews.want(price["version"], price["done_s"])
-        await asyncio.sleep(1.3 * choice.period_s)
+        await asyncio.sleep(1.3 * choice.period_s + _LATE_S)
         window = await crews.close_window()
         after = await vtn.child.ask("state")
     last_s = float(window.seen_s.max()) - price["done_s"] if len(window.seen_s) else _PATIENCE_S
