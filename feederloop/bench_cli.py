@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
@@ -260,7 +261,7 @@ def _guarded(work: Callable[[], Record], json: Path | None = None) -> Record:
     from feederloop.bench.files import check_target
     from feederloop.bench.load import BenchError
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends as Ctrl-C does
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         if json is not None:
             check_target(json)
@@ -271,6 +272,15 @@ def _guarded(work: Callable[[], Record], json: Path | None = None) -> Record:
         raise typer.Exit(code=130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """End as after Ctrl-C: while asyncio runs, what it does is cancelled, not torn out of the middle."""
+    del number
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell's & has it ignored
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
 
 
 def _show(record: Record, json: Path | None) -> None:
