@@ -80,24 +80,24 @@ def _is_given_up(sent: Sent | None, record: EventRecord, ctx: Context) -> bool:
 
 
 def _is_live(
-    record: EventRecord, sent: Sent | None, delivery: Delivery, opt: EventOpt | None, ctx: Context
+    record: EventRecord, sent: Sent | None, delivery: Delivery, *, wants: bool, answered: bool, ctx: Context
 ) -> bool:
     """Return whether an event is listed to the VEN (rules 1 and 4)."""
     if rules.is_over(record, ctx.now):
         return False
     if not record.cancelled:
         return True
-    if _wants_answer(record):
-        return not _answered(record, opt) and not _is_given_up(sent, record, ctx)
+    if wants:
+        return not answered and not _is_given_up(sent, record, ctx)
     current = sent is not None and sent.modification_number == record.modification_number
     return not current or delivery.unconfirmed is not None
 
 
-def _event_due(record: EventRecord, sent: Sent | None, opt: EventOpt | None, ctx: Context) -> bool:
+def _event_due(record: EventRecord, sent: Sent | None, *, wants: bool, answered: bool, ctx: Context) -> bool:
     """Return whether this event alone makes the set due (rule 2)."""
     if sent is None or sent.modification_number != record.modification_number:
-        return not (_wants_answer(record) and _answered(record, opt) and sent is None)
-    if not _wants_answer(record) or _answered(record, opt):
+        return not (wants and answered and sent is None)
+    if not wants or answered:
         return False
     overdue = ctx.now >= sent.attempt_at + ctx.settings.resend_after
     return overdue and sent.deliveries < ctx.settings.max_deliveries
@@ -135,12 +135,13 @@ def distribution(
     for record in _in_order(world.events_of(ven_id), ctx.now):
         event_id = record.event_id
         sent, opt = sent_of.get(event_id), world.opt(event_id, ven_id)
-        if not _is_live(record, sent, delivery, opt, ctx):
+        wants, answered = _wants_answer(record), _answered(record, opt)
+        if not _is_live(record, sent, delivery, wants=wants, answered=answered, ctx=ctx):
             continue
         live.append(record)
-        if _wants_answer(record) and not _answered(record, opt):
+        if wants and not answered:
             unanswered.add(event_id)
-        if _event_due(record, sent, opt, ctx):
+        if _event_due(record, sent, wants=wants, answered=answered, ctx=ctx):
             due.add(event_id)
     lost = delivery.unconfirmed is not None
     if response is None and not due and not (lost and live):

@@ -14,9 +14,11 @@ from schemas.oadr20b.enums import EventStatus
 from schemas.oadr20b.errors import InvalidValue
 from schemas.oadr20b.model import CreatedPartyRegistration, Response, UpdatedReport
 from schemas.oadr20b.wire import write
+from vtn_server import event as rules
 from vtn_server.decision import OK_NO_ID, Distribution, Listed, Reply, ok
 from vtn_server.event_text import EventTexts
 from vtn_server.frames import FIRST, SECOND, THIRD, Frame
+from vtn_server.records import EventRecord
 
 __all__ = ["Encoder"]
 
@@ -55,6 +57,14 @@ class Encoder:
         if isinstance(reply, CreatedPartyRegistration):
             return self._registered(reply)
         return write(reply)
+
+    def prepare(self, record: EventRecord, now: datetime) -> None:
+        """Encode an event before anybody asks for it.
+
+        Raises:
+            InvalidValue: if a value cannot be written.
+        """
+        self._event(Listed(record=record, status=rules.status(record, now)), rules.changed_at(record, now))
 
     def _empty(self, reply: Response) -> bytes:
         body = self._nothing.get(reply.ven_id)

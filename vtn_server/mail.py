@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 from certs.envelope import Envelope, Opened, SignaturePolicy
 from certs.xmldsig import Signer, Verifier
 from schemas.oadr20b import wire
+from schemas.oadr20b.errors import WireError
 from schemas.oadr20b.model import AnyMessage
 from vtn_server.decision import Reply
 from vtn_server.encoder import Encoder
 from vtn_server.known_forms import KnownForms
 from vtn_server.known_polls import KnownPolls
 from vtn_server.nonces import StoredNonces
+from vtn_server.records import EventRecord
 from vtn_server.settings import VtnSettings
 from vtn_server.state import PeerIdentity
 from vtn_server.store import Store
@@ -110,6 +113,12 @@ class Mail:
         if self._settings.validate_outgoing:
             wire.parse(body)
         return body
+
+    def prepare(self, records: Sequence[EventRecord]) -> None:
+        """Encode events before anybody asks for them; what cannot be written is the trouble of who asks."""
+        with suppress(WireError):
+            for record in records:
+                self._encoder.prepare(record, self._now())
 
     def renew(self, signer: Signer) -> None:
         """Sign with another key from now on."""

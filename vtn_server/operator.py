@@ -239,7 +239,9 @@ class Operator:
 
         now = self._service.now()
         self._memory.forget_over(now, self._service.settings.over_by(now))
-        return await self._books.change((EVENTS,), decide, look)
+        records = await self._books.change((EVENTS,), decide, look)
+        self._service.mail.prepare(records)
+        return records
 
     def _check(self, draft: EventDraft) -> None:
         contexts = self._service.settings.market_contexts
@@ -296,7 +298,9 @@ class Operator:
             new = (each for each in records if each is not self._memory.event(each.event_id))
             return tuple(SaveEvent(record=each) for each in new), records
 
-        return await self._books.change((EVENTS,), decide)
+        records = await self._books.change((EVENTS,), decide)
+        self._service.mail.prepare(records)
+        return records
 
     def _known(self, event_id: str) -> EventRecord:
         record = self._memory.event(event_id)

@@ -46,7 +46,7 @@ How it is measured (`feederloop bench vtn --against openleadr`):
 * Below 1 the other one is cheaper than we. Of bare aiohttp 0.5 is asked: at most twice its CPU for a poll.
 * No body is compressed, and nothing below a warning is logged.
 * The event has six intervals, wants an answer, and is one for all VENs, changed before each poll. In ours
-  its body is serialised once per version.
+  its body is serialised once per version, when it is published; publishing is not in the figures of either.
 * Messages per second and latencies are those of a load generator in one process on the same machine, and
   include what it takes itself.
 """
