@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,13 @@ from hypothesis import HealthCheck, settings
 from tests import postgres
 
 # A busy machine, or tables of characters made for the first time, is no fault of what is tested.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Who works on the code gets new examples each time; a run that judges a change (CI is set) repeats its own.
+settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 settings.load_profile("any machine")
 
 

@@ -213,7 +213,7 @@ async def test_from_event_to_set_point_to_report_and_over_a_restart(
     house, told = House(broker.port), settings(broker.port, host.url, tmp_path)
     async with house.at_work():
         async with running_ven(told, clock) as ven:
-            while clock.now() < EDGE - 3 * STEP:
+            while clock.now() < EDGE - 12 * STEP:
                 await house.live(ven, clock)
             assert ven.client.session.state is State.OPERATIONAL
             await host.operator.publish_events([price()])
