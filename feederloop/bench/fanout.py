@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -80,10 +81,11 @@ async def _pull(crowd: Crowd, choice: FanoutChoice, say: Say) -> tuple[list[Figu
     async with server(crowd) as vtn, started(crowd, vtn.port, choice.period_s, choice.processes) as crews:
         await crews.all_seated(60.0 + crowd.vens / 25.0)
         say(f"{crowd.vens} pull VENs are connected")
-        await vtn.child.ask("publish pull")
+        former = await vtn.child.ask("publish pull")
         await asyncio.sleep(2.5 * choice.period_s)
         await crews.open()
         before = await vtn.child.ask("state")
+        await crews.want(former["version"] + 1, math.inf)  # some see it before we hear that it is out
         price = await vtn.child.ask("publish pull")
         await crews.want(price["version"], price["done_s"])
         await asyncio.sleep(1.3 * choice.period_s + _LATE_S)
