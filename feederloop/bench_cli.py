@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
@@ -260,27 +258,17 @@ def _guarded(work: Callable[[], Record], json: Path | None = None) -> Record:
     """
     from feederloop.bench.files import check_target
     from feederloop.bench.load import BenchError
+    from feederloop.process import ending_as_ctrl_c
 
-    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
-        if json is not None:
-            check_target(json)
-        return work()
+        with ending_as_ctrl_c():
+            if json is not None:
+                check_target(json)
+            return work()
     except BenchError as err:
         _refuse(err)
     except KeyboardInterrupt:
         raise typer.Exit(code=130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
-    """End as after Ctrl-C: while asyncio runs, what it does is cancelled, not torn out of the middle."""
-    del number
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # a shell's & has it ignored
-        raise KeyboardInterrupt
-    handler(signal.SIGINT, frame)
 
 
 def _show(record: Record, json: Path | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -207,24 +206,23 @@ def _play(make: Callable[[], FleetPlan], where: _Where, out: Path) -> None:
     from feederloop.fleet.files import check_folder, write_run
     from feederloop.fleet.result import summarise
     from feederloop.fleet.work import FleetError, run_fleet
+    from feederloop.process import ending_as_ctrl_c
     from feederloop.report.counting import counting
     from feederloop.simulation.profiles import ProfileError
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends as Ctrl-C does
     try:
-        plan = make()
-        with ExitStack() as stack:
-            crew = _crew(stack, where, blocks=len(plan.orders()))
-            check_folder(out)
-            tell = stack.enter_context(counting("fleet"))
-            run = run_fleet(plan, crew, tell)
-        page = write_run(plan, run, out)
+        with ending_as_ctrl_c():
+            plan = make()
+            with ExitStack() as stack:
+                crew = _crew(stack, where, blocks=len(plan.orders()))
+                check_folder(out)
+                tell = stack.enter_context(counting("fleet"))
+                run = run_fleet(plan, crew, tell)
+            page = write_run(plan, run, out)
     except (FleetError, EngineError, ProfileError, SettingsError, ValueError, OSError) as err:
         _refuse(err)
     except KeyboardInterrupt:
         raise typer.Exit(code=130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
     for label, value in (*_rows(run, plan), ("The page", str(page))):
         typer.echo(f"{label + ':':<46}{value}")
     raise typer.Exit(code=1 if summarise(run.results).unverified else 0)

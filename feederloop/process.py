@@ -11,12 +11,12 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import metadata
+from types import FrameType
 from typing import Any, Final, TypeVar
 
-from config.settings import SettingsError
-from schemas.oadr20b.xmltypes import Duration
+from config.program import duration_s
 
-__all__ = ["VERSION", "length", "raise_file_limit", "run_loop", "starting", "stop_signal"]
+__all__ = ["VERSION", "ending_as_ctrl_c", "length", "raise_file_limit", "run_loop", "starting", "stop_signal"]
 
 T = TypeVar("T")
 
@@ -83,6 +83,25 @@ def starting() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def ending_as_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM end what runs here as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """While asyncio runs, what it does is cancelled, not torn out of the middle."""
+    del number
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell's & has it ignored
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
 def raise_file_limit(wanted: int) -> int:
     """Raise the limit of open files as far as the system allows; return what it is then.
 
@@ -98,12 +117,5 @@ def raise_file_limit(wanted: int) -> int:
 
 
 def length(text: str) -> timedelta:
-    """Return a duration of the settings without years and months.
-
-    Raises:
-        SettingsError: if it has them.
-    """
-    found = Duration.parse(text)
-    if found.years or found.months:
-        raise SettingsError(f"{text}: years and months are no time to wait")
-    return timedelta(days=found.days, hours=found.hours, minutes=found.minutes, seconds=found.seconds)
+    """Return a duration of the settings; see :func:`config.program.duration_s`."""
+    return timedelta(seconds=duration_s(text))

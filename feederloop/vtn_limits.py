@@ -6,8 +6,7 @@ import logging
 from typing import Final
 
 from config.vtn_settings import VtnProgramSettings
-from feederloop.process import raise_file_limit
-from feederloop.vtn_retention import length_of
+from feederloop.process import length, raise_file_limit
 from vtn_server.push_http import PushLimits
 
 __all__ = ["push_limits", "within_files"]
@@ -45,5 +44,5 @@ def push_limits(settings: VtnProgramSettings) -> PushLimits:
         doubtful_exchanges=max(1, limits.push_exchanges // 8),
         slow_exchanges=limits.push_slow_exchanges,
         kept=limits.push_kept,
-        keep_alive_s=length_of(limits.push_keep_alive).total_seconds(),
+        keep_alive_s=length(limits.push_keep_alive).total_seconds(),
     )

@@ -25,12 +25,12 @@ from config.settings import SettingsError
 from config.vtn_settings import OperatorApi, VtnProgramSettings
 from dso_engine.gateway_messages import Contexts, report_requests
 from feederloop.clock import WallClock
-from feederloop.process import VERSION, starting, stop_signal
+from feederloop.process import VERSION, length, starting, stop_signal
 from feederloop.provisioning import read_provisions
 from feederloop.signing_key import vtn_key, vtn_signatures
 from feederloop.tls_sides import kept_fresh
 from feederloop.vtn_limits import push_limits, within_files
-from feederloop.vtn_retention import length_of, pruning, retention_of
+from feederloop.vtn_retention import pruning, retention_of
 from feederloop.vtn_transport import VtnTransport, vtn_transport
 from schemas.oadr20b.errors import ApplicationError
 from schemas.oadr20b.model import Report
@@ -291,7 +291,7 @@ def vtn_settings(settings: VtnProgramSettings, transport: VtnTransport) -> VtnSe
         poll_period=Duration.parse(settings.poll_period),
         open_enrolment=settings.open_enrolment,
         market_contexts=settings.market_contexts,
-        resend_after_s=length_of(limits.resend_after).total_seconds(),
+        resend_after_s=length(limits.resend_after).total_seconds(),
         max_deliveries=limits.max_deliveries,
         max_push_deliveries=limits.max_push_deliveries,
         max_requests=limits.max_requests,
@@ -302,21 +302,21 @@ def vtn_settings(settings: VtnProgramSettings, transport: VtnTransport) -> VtnSe
         connection_limits=ConnectionLimits(
             connections=limits.connections,
             per_address=limits.connections_per_address,
-            handshake_s=length_of(limits.handshake_timeout).total_seconds(),
-            head_s=length_of(limits.head_timeout).total_seconds(),
-            write_s=length_of(limits.write_timeout).total_seconds(),
+            handshake_s=length(limits.handshake_timeout).total_seconds(),
+            head_s=length(limits.head_timeout).total_seconds(),
+            write_s=length(limits.write_timeout).total_seconds(),
         ),
-        idle_timeout_s=length_of(limits.idle_timeout).total_seconds(),
+        idle_timeout_s=length(limits.idle_timeout).total_seconds(),
         push=settings.push,
         push_targets=transport.targets,
         max_bytes=limits.max_bytes,
-        read_timeout_s=length_of(limits.read_timeout).total_seconds(),
+        read_timeout_s=length(limits.read_timeout).total_seconds(),
         validate_outgoing=limits.validate_outgoing,
         check_rules=limits.check_rules,
         accept_bare_root=limits.accept_bare_root,
         wrong_method_status=limits.wrong_method_status,
         signatures=vtn_signatures(settings),
-        signature_window=length_of(settings.signature.window),
+        signature_window=length(settings.signature.window),
     )
 
 

@@ -6,47 +6,27 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from config.settings import SettingsError
 from config.vtn_settings import VtnProgramSettings
 from feederloop.clock import WallClock
-from schemas.oadr20b.errors import OadrError
-from schemas.oadr20b.xmltypes import Duration
+from feederloop.process import length
 from vtn_server.maintenance import Retention
 from vtn_server.sqlstore import open_store
 from vtn_server.store import Pruned, Store, StoreError
 
-__all__ = ["length_of", "prune_store", "pruning", "retention_of"]
+__all__ = ["prune_store", "pruning", "retention_of"]
 
 _LOG: Final = logging.getLogger(__name__)
-
-
-def length_of(text: str) -> timedelta:
-    """Return a duration of the settings, a year as 365 days and a month as 30.
-
-    Raises:
-        SettingsError: if it is too long.
-    """
-    found = Duration.parse(text)
-    try:
-        return timedelta(
-            days=365 * found.years + 30 * found.months + found.days,
-            hours=found.hours,
-            minutes=found.minutes,
-            seconds=found.seconds,
-        )
-    except (OverflowError, OadrError) as err:
-        raise SettingsError(f"{text} is too long") from err
 
 
 def retention_of(settings: VtnProgramSettings) -> Retention:
     """Return how long what is finished is kept."""
     keep = settings.retention
     return Retention(
-        readings=None if keep.readings is None else length_of(keep.readings),
-        events=None if keep.events is None else length_of(keep.events),
+        readings=None if keep.readings is None else length(keep.readings),
+        events=None if keep.events is None else length(keep.events),
     )
 
 
@@ -59,7 +39,7 @@ async def pruning(
     if retention == Retention():
         yield
         return
-    every = max(60.0, length_of(settings.retention.every).total_seconds())
+    every = max(60.0, length(settings.retention.every).total_seconds())
     task = asyncio.create_task(_prune(store, retention, every, now), name="retention")
     try:
         yield
